@@ -1,0 +1,237 @@
+//! The hash chain: adding an entry to it and walking along it.
+//!
+//! One walker serves everybody who reads a journal: opening, rebuilding, verifying. It never repairs, skips or guesses;
+//! the first entry that does not follow from the one before ends the walk.
+
+use data_encoding::HEXLOWER;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::append::AppendError;
+use crate::event::{Draft, Event, VERSION, sha256_hex, unrepresentable};
+use crate::kind::{EventType, Kind};
+
+/// The entry a chain ends with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Link {
+    /// Its number.
+    pub seq: u64,
+    /// Its hash.
+    pub entry_hash: String,
+    /// Its time.
+    pub ts: Timestamp,
+}
+
+/// Walks along a chain, entry by entry, in constant memory.
+#[derive(Clone, Debug)]
+pub struct Walker {
+    last: Option<Link>,
+}
+
+/// What is wrong with an entry.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// Earlier than the entry before.
+    #[error("is of `{found}`, before the entry before it (`{expected}`)")]
+    Clock {
+        /// Time of the entry before.
+        expected: Timestamp,
+        /// Time of this entry.
+        found: Timestamp,
+    },
+    /// In the file of another day.
+    #[error("is of day `{found}` but in the file of `{expected}`")]
+    Day {
+        /// Day of the file.
+        expected: String,
+        /// Day of the entry.
+        found: String,
+    },
+    /// The first entry is not the creation of a ledger.
+    #[error("should be `ledger.created` but is `{found}`")]
+    Genesis {
+        /// Type of the entry.
+        found: String,
+    },
+    /// Content and hash differ.
+    #[error("hashes to `{expected}` but says `{found}`")]
+    Hash {
+        /// Hash of the content.
+        expected: String,
+        /// Hash in the entry.
+        found: String,
+    },
+    /// Longer than an entry may be.
+    #[error("is longer than {limit} bytes")]
+    Long {
+        /// The longest line allowed.
+        limit: usize,
+    },
+    /// Not an entry at all.
+    #[error("is not an entry: {detail}")]
+    Malformed {
+        /// What the parser said.
+        detail: String,
+    },
+    /// Not the one canonical spelling (RFC 8785), or holds what that cannot represent.
+    #[error("is not canonical JSON")]
+    NotCanonical,
+    /// Does not continue the entry before.
+    #[error("continues `{found}` but the entry before is `{expected}`")]
+    PrevHash {
+        /// Hash of the entry before.
+        expected: String,
+        /// What the entry says.
+        found: String,
+    },
+    /// Not the next number.
+    #[error("says it is entry {found}")]
+    Seq {
+        /// The next number.
+        expected: u64,
+        /// What the entry says.
+        found: u64,
+    },
+    /// A version this build cannot verify.
+    #[error("is of version {found}, this build verifies {VERSION} only")]
+    Version {
+        /// What the entry says.
+        found: String,
+    },
+}
+
+/// An event and its line in the journal, without the newline.
+#[derive(Clone, Debug)]
+pub(crate) struct Entry {
+    pub(crate) event: Event,
+    pub(crate) line: String,
+}
+
+// === impl Link ===
+
+impl Link {
+    /// The link an event is.
+    pub(crate) fn of(event: &Event) -> Link {
+        Link { seq: event.seq, entry_hash: event.entry_hash.clone(), ts: event.ts }
+    }
+}
+
+// === impl Walker ===
+
+impl Walker {
+    /// A walk from entry 0.
+    pub fn from_start() -> Walker {
+        Walker { last: None }
+    }
+
+    /// A walk that continues behind an entry already trusted.
+    pub fn behind(last: Link) -> Walker {
+        Walker { last: Some(last) }
+    }
+
+    /// The entry last stepped over.
+    pub fn last(&self) -> Option<&Link> {
+        self.last.as_ref()
+    }
+
+    /// The number the next entry must have.
+    pub fn expected_seq(&self) -> u64 {
+        self.last.as_ref().map_or(0, |last| last.seq.saturating_add(1))
+    }
+
+    /// Steps over one line, given without its newline. After an error the walk cannot go on.
+    pub fn step(&mut self, line: &str) -> Result<Event, Flaw> {
+        let event = parse(line)?;
+        let expected = self.expected_seq();
+        if event.seq != expected {
+            return Err(Flaw::Seq { expected, found: event.seq });
+        }
+        let prev_hash = self.last.as_ref().map_or(GENESIS, |last| last.entry_hash.as_str());
+        if event.prev_hash != prev_hash {
+            return Err(Flaw::PrevHash { expected: prev_hash.to_owned(), found: event.prev_hash });
+        }
+        let hash = digest(line, &event.entry_hash).ok_or(Flaw::NotCanonical)?;
+        if event.entry_hash != hash {
+            return Err(Flaw::Hash { expected: hash, found: event.entry_hash });
+        }
+        if let Some(last) = self.last.as_ref().filter(|last| event.ts < last.ts) {
+            return Err(Flaw::Clock { expected: last.ts, found: event.ts });
+        }
+        if event.seq == 0 && event.kind != Kind::Known(EventType::LedgerCreated) {
+            return Err(Flaw::Genesis { found: event.kind.to_string() });
+        }
+        self.last = Some(Link::of(&event));
+        Ok(event)
+    }
+}
+
+/// Makes a draft the entry behind `last`.
+pub(crate) fn seal(last: Option<&Link>, ts: Timestamp, draft: Draft) -> Result<Entry, AppendError> {
+    let kind = draft.kind;
+    if let Some(key) = unrepresentable(&draft.data) {
+        return Err(AppendError::Unrepresentable { key: format!("data.{key}") });
+    }
+    let mut event = Event {
+        action: draft.action,
+        agent_id: draft.agent_id,
+        correlation_id: draft.correlation_id,
+        data: draft.data,
+        dest_key: draft.dest_key,
+        entry_hash: String::new(),
+        intent_id: draft.intent_id,
+        prev_hash: last.map_or(GENESIS, |last| last.entry_hash.as_str()).to_owned(),
+        run_id: draft.run_id,
+        seq: last.map_or(0, |last| last.seq.saturating_add(1)),
+        ts,
+        kind: Kind::Known(kind),
+        v: VERSION,
+    };
+    let unserializable = |error: serde_json::Error| AppendError::Unrepresentable { key: error.to_string() };
+    event.entry_hash = sha256_hex(event.canonical().map_err(unserializable)?.as_bytes());
+    let line = event.canonical().map_err(unserializable)?;
+    if line.len() > MAX_LINE {
+        return Err(AppendError::TooLarge { event: kind, bytes: line.len(), limit: MAX_LINE });
+    }
+    Ok(Entry { event, line })
+}
+
+/// Reads one line, refusing every spelling but the canonical one.
+fn parse(line: &str) -> Result<Event, Flaw> {
+    let event: Event = serde_json::from_str(line).map_err(|error| misread(line, &error))?;
+    if event.v != VERSION {
+        return Err(Flaw::Version { found: event.v.to_string() });
+    }
+    if unrepresentable(&event.data).is_some() || event.canonical().map_or(true, |canonical| canonical != line) {
+        return Err(Flaw::NotCanonical);
+    }
+    Ok(event)
+}
+
+/// Tells an entry of another version from something that is no entry.
+fn misread(line: &str, error: &serde_json::Error) -> Flaw {
+    let value: Value = serde_json::from_str(line).unwrap_or_default();
+    match value.get("v").filter(|version| version.as_u64() != Some(VERSION)) {
+        Some(found) => Flaw::Version { found: found.to_string() },
+        None => Flaw::Malformed { detail: error.to_string() },
+    }
+}
+
+/// SHA-256 over a canonical line without its `entry_hash`.
+///
+/// Cutting the member out equals writing the event without it. The *last* occurrence is the right one: what follows
+/// `entry_hash` in the sorted order are numbers and strings, and inside a string its quotes would be escaped.
+fn digest(line: &str, entry_hash: &str) -> Option<String> {
+    let (before, behind) = line.rsplit_once(&format!("\"entry_hash\":\"{entry_hash}\","))?;
+    Some(HEXLOWER.encode(&Sha256::new().chain_update(before).chain_update(behind).finalize()))
+}
+
+/// Longest line, so that a block of one line stays under what the store keeps in its log (32 KiB).
+pub(crate) const MAX_LINE: usize = 30 * 1024;
+
+/// `prev_hash` of entry 0.
+const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,224 @@
+//! The handle everybody holds: appends go to the writer, reads to what the writer has published.
+//!
+//! Contains no rules of its own.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::thread::JoinHandle;
+
+use jiff::Timestamp;
+use tokio::sync::{oneshot, watch};
+
+use crate::append::{AppendError, Receipt};
+use crate::event::Draft;
+use crate::home::Home;
+use crate::intent::{Intent, State};
+use crate::open::{self, OpenError, Opened};
+use crate::principal::Principal;
+use crate::query::{self, Query, ReadError};
+use crate::texts;
+use crate::verify::{Verified, VerifyError, survey};
+use crate::writer::{Answer, Message, Published, Shared, Submission, Writer};
+
+/// An open ledger. Clones share it; the directory is free again when the last one is gone.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    inner: Arc<Inner>,
+}
+
+/// How to open a ledger.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The data directory.
+    pub dir: PathBuf,
+    /// How many submissions may wait for the writer before appends are refused as busy.
+    pub queue: usize,
+}
+
+/// The durable end of the ledger.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Number of the last entry.
+    pub seq: u64,
+    /// Hash of the last entry, which fixes all entries before it.
+    pub entry_hash: String,
+    /// Time of the last entry.
+    pub ts: Timestamp,
+    /// Name of this ledger, from entry 0.
+    pub origin: String,
+}
+
+struct Inner {
+    home: Home,
+    origin: String,
+    shared: Arc<Shared>,
+    queue: SyncSender<Message>,
+    /// Taken by whoever stops the writer.
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+// === impl Ledger ===
+
+impl Ledger {
+    /// Creates a ledger in `dir`: folders, signing key, entry 0 with `origin` and the public key. Refuses if any part of
+    /// a ledger is there already.
+    pub fn create(dir: &Path, origin: &str) -> Result<(), OpenError> {
+        open::create(dir, origin)
+    }
+
+    /// Whether any part of a ledger is in `dir`. Then [`Ledger::open`] says what it is worth.
+    pub fn exists(dir: &Path) -> bool {
+        Home::new(dir).occupied().is_some()
+    }
+
+    /// Opens a ledger: takes the lock, checks the journal against the index, brings the index up to date, sets half a
+    /// line at the end aside, and records as `action.unknown` every authorised send without an outcome.
+    pub fn open(options: Options) -> Result<Ledger, OpenError> {
+        let Opened { lock, origin, store, book, head, journal, torn_bytes } = open::open(&options.dir)?;
+        let mut interrupted: Vec<_> = book.executions.values().cloned().collect();
+        interrupted.sort_by(|a, b| a.correlation_id.cmp(&b.correlation_id));
+        let (seq, _) = watch::channel(head.seq);
+        let published = RwLock::new(Published { book, head, fresh: Arc::default() });
+        let shared = Arc::new(Shared { lock, store, published, seq, latch: OnceLock::new() });
+        let (queue, receiver) = sync_channel(options.queue.max(1));
+        let writer = Writer { shared: Arc::clone(&shared), queue: receiver, journal };
+        let thread = std::thread::Builder::new().name("ledger-writer".to_owned()).spawn(move || writer.run());
+        let thread = thread.map_err(|source| OpenError::Io { path: options.dir.clone(), source })?;
+        let home = Home::new(&options.dir);
+        let thread = Mutex::new(Some(thread));
+        let ledger = Ledger { inner: Arc::new(Inner { home, origin, shared, queue, thread }) };
+        for draft in open::recovery(interrupted, torn_bytes) {
+            // One by one: each is complete in itself, and the next start finishes what this one does not.
+            ledger.append_blocking(vec![draft]).map_err(OpenError::Recovery)?;
+        }
+        Ok(ledger)
+    }
+
+    /// Records drafts, all of them or none, next to each other, and returns once they are durable. Dropping the future
+    /// after its first poll does not cancel the append.
+    pub async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Receipt>, AppendError> {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(drafts, Box::new(move |answer| drop(sender.send(answer))))?;
+        receiver.await.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    /// Like [`Ledger::append`], for threads that may block.
+    pub fn append_blocking(&self, drafts: Vec<Draft>) -> Result<Vec<Receipt>, AppendError> {
+        let (sender, receiver) = sync_channel(1);
+        self.submit(drafts, Box::new(move |answer| drop(sender.send(answer))))?;
+        receiver.recv().unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    /// Stores a text (a policy, a destination file) durably under its SHA-256 and returns that in hexadecimal.
+    pub fn store_text(&self, text: &[u8]) -> Result<String, AppendError> {
+        texts::store(&self.inner.home.texts(), text)
+    }
+
+    /// A stored text, checked against its digest; `None` if it was never stored.
+    pub fn text(&self, sha256: &str) -> Result<Option<Vec<u8>>, ReadError> {
+        texts::read(&self.inner.home.texts(), sha256)
+    }
+
+    /// The durable end of the ledger.
+    pub fn head(&self) -> Head {
+        let head = self.inner.shared.read(|published| published.head.clone());
+        Head { seq: head.seq, entry_hash: head.entry_hash, ts: head.ts, origin: self.inner.origin.clone() }
+    }
+
+    /// An intent by id, whatever its state. If the index fails here, the ledger is closed.
+    pub fn intent(&self, id: &str) -> Option<Intent> {
+        self.or_latch(query::intent(&self.inner.shared, id))
+    }
+
+    /// Intents in one of `states` (in any, if empty), the one opened last first. If the index fails here, the ledger is
+    /// closed.
+    pub fn intents(&self, states: &[State], limit: usize) -> Vec<Intent> {
+        self.or_latch(query::intents(&self.inner.shared, states, limit))
+    }
+
+    /// All agents ever registered, by name.
+    pub fn agents(&self) -> Vec<Principal> {
+        self.inner.shared.read(|published| published.book.agents.values().cloned().collect())
+    }
+
+    /// All operators ever added, by name.
+    pub fn operators(&self) -> Vec<Principal> {
+        self.inner.shared.read(|published| published.book.operators.values().cloned().collect())
+    }
+
+    /// The exact lines of entries, without newlines, in order.
+    pub fn events(&self, query: &Query) -> Result<Vec<String>, ReadError> {
+        query::events(&self.inner.shared, query)
+    }
+
+    /// Verifies the journal on disk up to the present head.
+    pub fn verify(&self) -> Result<Verified, VerifyError> {
+        survey(&self.inner.home.events(), self.head().seq).map(|(verified, _)| verified)
+    }
+
+    /// Follows the number of the last durable entry.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.inner.shared.seq.subscribe()
+    }
+
+    /// Why the ledger is closed to appends, if it is. Only a restart opens it again.
+    pub fn latched(&self) -> Option<String> {
+        self.inner.shared.latch.get().cloned()
+    }
+
+    /// Stops the writer after everything already submitted, and flushes the index.
+    pub fn close(self) -> Result<(), AppendError> {
+        self.inner.stop()
+    }
+
+    fn submit(&self, drafts: Vec<Draft>, answer: Answer) -> Result<(), AppendError> {
+        self.inner.shared.check_open()?;
+        self.inner.queue.try_send(Message::Submit(Submission { drafts, answer })).map_err(|error| match error {
+            TrySendError::Disconnected(_) => self.stopped(),
+            TrySendError::Full(_) => AppendError::Busy,
+        })
+    }
+
+    fn stopped(&self) -> AppendError {
+        AppendError::Latched(self.latched().unwrap_or_else(|| "it was closed".to_owned()))
+    }
+
+    /// A view that cannot be read is as bad as one that lies: nothing may be decided on it.
+    fn or_latch<T: Default>(&self, read: Result<T, impl fmt::Display>) -> T {
+        read.unwrap_or_else(|error| {
+            drop(self.inner.shared.latch(error.to_string()));
+            T::default()
+        })
+    }
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn stop(&self) -> Result<(), AppendError> {
+        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
+        let (sender, receiver) = sync_channel(1);
+        let stopped = match self.queue.send(Message::Stop(sender)) {
+            Err(_) => self.shared.check_open(),
+            Ok(()) => receiver.recv().unwrap_or_else(|_| self.shared.check_open()),
+        };
+        // A panic of the writer has latched the ledger, which is what `stopped` then says.
+        drop(thread.join());
+        stopped
+    }
+}
+
+impl fmt::Debug for Inner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inner").field("home", &self.home).field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // Nobody is left to hear an error; the journal is durable in any case.
+        drop(self.stop());
+    }
+}

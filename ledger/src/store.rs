@@ -1,0 +1,310 @@
+//! The index over the journal: sled holds the chain in blocks and the views, all rebuilt from the journal at any time.
+//!
+//! Never the reason why anything is durable. sled's `flush` is no `fsync` and a damaged tail disappears from it without
+//! a word, so a commit counts once the journal has it, and the store may be behind. One tree, because one
+//! `apply_batch` on one tree is atomic across a crash: `m` always tells exactly what the rest contains.
+//!
+//! | key | value |
+//! |---|---|
+//! | `m` | [`Applied`] |
+//! | `b` seq | block: lines from that entry on, each with its newline |
+//! | `i` id | intent |
+//! | `n` seq | id of the intent opened there |
+//! | `o` id | nothing; the intent can still move |
+//! | `e` correlation | open execution |
+//! | `a` name, `u` name | agent, operator |
+//! | `c` correlation 0 seq, `j` intent 0 seq, `r` run 0 seq | nothing; where an id occurs |
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use sled::{Batch, IVec};
+
+use crate::chain::{Entry, Link, MAX_LINE};
+use crate::event::Event;
+use crate::intent::Intent;
+use crate::journal::Position;
+use crate::principal::Principal;
+use crate::state::{Book, Changes, Execution};
+
+/// An open database.
+#[derive(Clone, Debug)]
+pub(crate) struct Store {
+    db: sled::Db,
+}
+
+/// How far the store has come, written with every batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Applied {
+    /// The last entry applied.
+    pub(crate) last: Link,
+    /// The hash it continues.
+    pub(crate) prev_hash: String,
+    /// Its line.
+    pub(crate) position: Position,
+    /// How many open intents, executions, agents and operators there are, to notice a view that lost some.
+    pub(crate) live: [usize; 4],
+}
+
+/// Which of the three ids an index key is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Index {
+    Correlation,
+    Intent,
+    Run,
+}
+
+/// Why the store cannot answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StoreError {
+    /// A view does not hold what it must.
+    #[error("the index is damaged: {0}")]
+    Damaged(String),
+    /// sled gave up.
+    #[error("the index panicked; its files are damaged")]
+    Panicked,
+    /// sled refused.
+    #[error("the index failed: {0}")]
+    Sled(#[from] sled::Error),
+}
+
+// === impl Store ===
+
+impl Store {
+    /// Opens or creates the database. Its own flushing thread stays off: durability is the journal's.
+    pub(crate) fn open(path: &Path) -> Result<Store, StoreError> {
+        let config = sled::Config::new().path(path).flush_every_ms(None).cache_capacity(CACHE_BYTES);
+        Ok(Store { db: guarded(|| config.open())? })
+    }
+
+    /// What was applied and the state it amounts to; `None` for an empty store.
+    pub(crate) fn load(&self) -> Result<Option<(Applied, Book)>, StoreError> {
+        let Some(applied) = self.value::<Applied>(b"m")? else { return Ok(None) };
+        let mut book = Book::default();
+        for id in self.suffixes(b'o')? {
+            let intent = self.intent(&id)?.ok_or_else(|| StoreError::Damaged(format!("intent `{id}` is missing")))?;
+            book.open.insert(id, intent);
+        }
+        book.executions = self.records::<Execution>(b'e')?.collect::<Result<_, _>>()?;
+        book.agents = self.records::<Principal>(b'a')?.collect::<Result<_, _>>()?;
+        book.operators = self.records::<Principal>(b'u')?.collect::<Result<_, _>>()?;
+        let live = live(&book);
+        if live != applied.live {
+            return Err(StoreError::Damaged(format!("{:?} open records expected, {live:?} found", applied.live)));
+        }
+        Ok(Some((applied, book)))
+    }
+
+    /// Applies a durable batch in one step. `book` is the state after it.
+    pub(crate) fn apply(
+        &self,
+        entries: &[Entry],
+        changes: &Changes,
+        book: &Book,
+        position: &Position,
+    ) -> Result<(), StoreError> {
+        let Some(last) = entries.last() else { return Ok(()) };
+        let mut batch = Batch::default();
+        put_blocks(&mut batch, entries);
+        for entry in entries {
+            put_index(&mut batch, &entry.event);
+        }
+        put_views(&mut batch, changes)?;
+        let applied = Applied {
+            last: Link::of(&last.event),
+            prev_hash: last.event.prev_hash.clone(),
+            position: position.clone(),
+            live: live(book),
+        };
+        batch.insert(b"m", encode(&applied)?);
+        guarded(|| self.db.apply_batch(batch))
+    }
+
+    /// An intent by id, whatever its state.
+    pub(crate) fn intent(&self, id: &str) -> Result<Option<Intent>, StoreError> {
+        self.value(&key(b'i', id.as_bytes()))
+    }
+
+    /// Ids of all intents, the one opened last first.
+    pub(crate) fn newest_intents(&self) -> impl Iterator<Item = Result<String, StoreError>> + use<> {
+        let mut found = self.db.scan_prefix(b"n").rev();
+        std::iter::from_fn(move || guarded(|| found.next().transpose()).transpose())
+            .map(|pair| pair.and_then(|(_, id)| text(&id)))
+    }
+
+    /// Lines from entry `from` on, in order.
+    pub(crate) fn lines(
+        &self,
+        from: u64,
+    ) -> Result<impl Iterator<Item = Result<(u64, String), StoreError>> + use<>, StoreError> {
+        let first = guarded(|| self.db.range(key(b'b', &[0; 8])..=seq_key(b'b', from)).next_back().transpose())?;
+        let start = first.map_or_else(|| seq_key(b'b', 0), |(block, _)| block.to_vec());
+        let mut blocks = self.db.range(start..key(b'c', b""));
+        let blocks = std::iter::from_fn(move || guarded(|| blocks.next().transpose()).transpose());
+        Ok(blocks.flat_map(split).filter(move |line| line.as_ref().map_or(true, |(seq, _)| *seq >= from)))
+    }
+
+    /// Numbers not below `from` at which an id occurs, in order.
+    pub(crate) fn occurrences(
+        &self,
+        index: Index,
+        id: &str,
+        from: u64,
+    ) -> impl Iterator<Item = Result<u64, StoreError>> + use<> {
+        let first = index_key(index, id, from);
+        let length = first.len();
+        let mut found = self.db.range(first..=index_key(index, id, u64::MAX));
+        std::iter::from_fn(move || guarded(|| found.next().transpose()).transpose())
+            // A longer key belongs to an id that contains a zero byte where this one ends.
+            .filter(move |pair| pair.as_ref().map_or(true, |(key, _)| key.len() == length))
+            .map(|pair| pair.and_then(|(key, _)| seq_of(&key)))
+    }
+
+    /// The line of one entry.
+    pub(crate) fn line(&self, seq: u64) -> Result<Option<String>, StoreError> {
+        let found = self.lines(seq)?.next().transpose()?;
+        Ok(found.filter(|(number, _)| *number == seq).map(|(_, line)| line))
+    }
+
+    /// Hands everything to the operating system.
+    pub(crate) fn flush(&self) -> Result<(), StoreError> {
+        guarded(|| self.db.flush()).map(drop)
+    }
+
+    fn value<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, StoreError> {
+        guarded(|| self.db.get(key))?.map(|bytes| decode(&bytes)).transpose()
+    }
+
+    fn suffixes(&self, tag: u8) -> Result<Vec<String>, StoreError> {
+        let pairs: Vec<(IVec, IVec)> = guarded(|| self.db.scan_prefix([tag]).collect())?;
+        pairs.iter().map(|(key, _)| text(key.get(1..).unwrap_or_default())).collect()
+    }
+
+    fn records<T: DeserializeOwned>(
+        &self,
+        tag: u8,
+    ) -> Result<impl Iterator<Item = Result<(String, T), StoreError>>, StoreError> {
+        let pairs: Vec<(IVec, IVec)> = guarded(|| self.db.scan_prefix([tag]).collect())?;
+        Ok(pairs.into_iter().map(|(key, bytes)| Ok((text(key.get(1..).unwrap_or_default())?, decode(&bytes)?))))
+    }
+}
+
+/// Lines in blocks, so that a batch is a few values, each short enough to live in sled's log and not in a file beside.
+fn put_blocks(batch: &mut Batch, entries: &[Entry]) {
+    let mut block: Vec<u8> = Vec::new();
+    let mut first = 0;
+    for entry in entries {
+        if block.len() + entry.line.len() >= MAX_BLOCK {
+            batch.insert(seq_key(b'b', first), std::mem::take(&mut block));
+        }
+        if block.is_empty() {
+            first = entry.event.seq;
+        }
+        block.extend_from_slice(entry.line.as_bytes());
+        block.push(b'\n');
+    }
+    if !block.is_empty() {
+        batch.insert(seq_key(b'b', first), block);
+    }
+}
+
+fn put_index(batch: &mut Batch, event: &Event) {
+    let ids =
+        [(Index::Correlation, &event.correlation_id), (Index::Intent, &event.intent_id), (Index::Run, &event.run_id)];
+    for (index, id) in ids {
+        if let Some(id) = id {
+            batch.insert(index_key(index, id, event.seq), b"");
+        }
+    }
+}
+
+fn put_views(batch: &mut Batch, changes: &Changes) -> Result<(), StoreError> {
+    for seq in &changes.reopened {
+        batch.remove(seq_key(b'n', *seq));
+    }
+    for (id, intent) in &changes.intents {
+        batch.insert(key(b'i', id.as_bytes()), encode(intent)?);
+        batch.insert(seq_key(b'n', intent.opened.seq), id.as_bytes());
+        match intent.state.is_terminal() {
+            true => batch.remove(key(b'o', id.as_bytes())),
+            false => batch.insert(key(b'o', id.as_bytes()), b""),
+        }
+    }
+    for (correlation, execution) in &changes.executions {
+        match execution {
+            None => batch.remove(key(b'e', correlation.as_bytes())),
+            Some(execution) => batch.insert(key(b'e', correlation.as_bytes()), encode(execution)?),
+        }
+    }
+    for (tag, principals) in [(b'a', &changes.agents), (b'u', &changes.operators)] {
+        for (name, principal) in principals {
+            batch.insert(key(tag, name.as_bytes()), encode(principal)?);
+        }
+    }
+    Ok(())
+}
+
+/// The lines of one block with their numbers.
+fn split(block: Result<(IVec, IVec), StoreError>) -> Vec<Result<(u64, String), StoreError>> {
+    let read = |(key, bytes): (IVec, IVec)| Ok((seq_of(&key)?, text(&bytes)?));
+    match block.and_then(read) {
+        Err(error) => vec![Err(error)],
+        Ok((first, lines)) => (first..).zip(lines.lines()).map(|(seq, line)| Ok((seq, line.to_owned()))).collect(),
+    }
+}
+
+/// sled panics on some damage instead of returning an error; here that is an error like any other.
+fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Err(_) => Err(StoreError::Panicked),
+        Ok(result) => Ok(result?),
+    }
+}
+
+fn live(book: &Book) -> [usize; 4] {
+    [book.open.len(), book.executions.len(), book.agents.len(), book.operators.len()]
+}
+
+fn key(tag: u8, rest: &[u8]) -> Vec<u8> {
+    [&[tag], rest].concat()
+}
+
+/// Numbers are big-endian so that sled's order is the ledger's.
+fn seq_key(tag: u8, seq: u64) -> Vec<u8> {
+    key(tag, &seq.to_be_bytes())
+}
+
+fn index_key(index: Index, id: &str, seq: u64) -> Vec<u8> {
+    let tag = match index {
+        Index::Correlation => b'c',
+        Index::Intent => b'j',
+        Index::Run => b'r',
+    };
+    [&[tag], id.as_bytes(), &[0], &seq.to_be_bytes()].concat()
+}
+
+fn seq_of(key: &[u8]) -> Result<u64, StoreError> {
+    let number = key.last_chunk().copied().map(u64::from_be_bytes);
+    number.ok_or_else(|| StoreError::Damaged("a key is too short".to_owned()))
+}
+
+fn text(bytes: &[u8]) -> Result<String, StoreError> {
+    String::from_utf8(bytes.to_vec()).map_err(|_| StoreError::Damaged("a text is not UTF-8".to_owned()))
+}
+
+fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(bytes).map_err(|error| StoreError::Damaged(error.to_string()))
+}
+
+/// Memory for pages of the index; the whole gate is to stay under 512 MiB.
+const CACHE_BYTES: u64 = 64 << 20;
+
+/// Values of 32 KiB and more are not what sled's log is good at; [`MAX_LINE`] stays below it.
+const MAX_BLOCK: usize = 32 * 1024;
+const _: () = assert!(MAX_LINE < MAX_BLOCK);

@@ -1,0 +1,231 @@
+//! The one thread that writes: takes submissions from a bounded queue and commits them in groups.
+//!
+//! Order of a commit: check, write, `fdatasync`, publish, wake, index. Nothing is published or acknowledged before it is
+//! durable. After any failure it writes nothing more: every later submission is refused until a restart has verified
+//! what is on disk.
+
+use std::fs::File;
+use std::ops::Range;
+use std::sync::mpsc::{Receiver, SyncSender};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+
+use jiff::Timestamp;
+use tokio::sync::watch;
+
+use crate::append::{AppendError, Receipt};
+use crate::batch::Batch;
+use crate::chain::{Entry, Link};
+use crate::crash;
+use crate::event::Draft;
+use crate::journal::{Journal, Position};
+use crate::state::{Book, Changes};
+use crate::store::Store;
+use crate::verify::day_of;
+
+/// What the writer receives.
+pub(crate) enum Message {
+    /// Ends the writer after what was queued before; answered when everything is flushed.
+    Stop(SyncSender<Result<(), AppendError>>),
+    /// Wants to be recorded.
+    Submit(Submission),
+}
+
+/// Drafts that are recorded together, and whom to tell.
+pub(crate) struct Submission {
+    pub(crate) drafts: Vec<Draft>,
+    pub(crate) answer: Answer,
+}
+
+/// Called exactly once. Whoever waits may be gone by then; that does not cancel anything.
+pub(crate) type Answer = Box<dyn FnOnce(Result<Vec<Receipt>, AppendError>) + Send>;
+
+/// What the writer shares with everybody who reads.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// Held as long as anybody uses the directory; the lock ends when the file closes.
+    #[expect(dead_code, reason = "held for its lock, never read")]
+    pub(crate) lock: File,
+    /// The index; at most one batch behind.
+    pub(crate) store: Store,
+    /// Replaced by the writer only.
+    pub(crate) published: RwLock<Published>,
+    /// Number of the last durable entry.
+    pub(crate) seq: watch::Sender<u64>,
+    /// Why the ledger is closed. Set once; only a restart, which verifies, starts over.
+    pub(crate) latch: OnceLock<String>,
+}
+
+/// The durable state of the ledger.
+#[derive(Debug)]
+pub(crate) struct Published {
+    pub(crate) book: Book,
+    pub(crate) head: Link,
+    /// Durable entries that the index does not hold yet.
+    pub(crate) fresh: Arc<Vec<Entry>>,
+}
+
+/// The thread's own state.
+pub(crate) struct Writer {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) queue: Receiver<Message>,
+    pub(crate) journal: Journal,
+}
+
+/// Latches the ledger if the thread ends by a panic, so that nobody waits for an answer that cannot come.
+struct Watchdog(Arc<Shared>);
+
+// === impl Shared ===
+
+impl Shared {
+    /// Reads the published state. A poisoned lock is no reason to stop: a panicking writer has latched the ledger.
+    pub(crate) fn read<T>(&self, read: impl FnOnce(&Published) -> T) -> T {
+        read(&self.published.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Closes the ledger; the first reason stays.
+    pub(crate) fn latch(&self, reason: String) -> AppendError {
+        AppendError::Latched(self.latch.get_or_init(|| reason).clone())
+    }
+
+    /// Refuses if the ledger is closed.
+    pub(crate) fn check_open(&self) -> Result<(), AppendError> {
+        self.latch.get().map_or(Ok(()), |reason| Err(AppendError::Latched(reason.clone())))
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Published)) {
+        change(&mut self.published.write().unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+// === impl Writer ===
+
+impl Writer {
+    /// Serves until told to stop or until nobody is left who could submit.
+    pub(crate) fn run(mut self) {
+        let _watchdog = Watchdog(Arc::clone(&self.shared));
+        while let Ok(message) = self.queue.recv() {
+            let (group, stop) = self.gather(message);
+            self.commit(group);
+            if let Some(answer) = stop {
+                let flushed = self.shared.store.flush().map_err(|error| self.shared.latch(error.to_string()));
+                // Whoever asked to stop may be gone; the writer stops all the same.
+                drop(answer.send(flushed));
+                return;
+            }
+        }
+    }
+
+    /// Takes what waits already: while one group is being synced the next one gathers by itself.
+    fn gather(&self, first: Message) -> (Vec<Submission>, Option<SyncSender<Result<(), AppendError>>>) {
+        let mut group = Vec::new();
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Stop(answer) => return (group, Some(answer)),
+                Message::Submit(submission) => group.push(submission),
+            }
+            next = if group.len() < MAX_GROUP { self.queue.try_recv().ok() } else { None };
+        }
+        (group, None)
+    }
+
+    fn commit(&mut self, group: Vec<Submission>) {
+        let head = self.shared.read(|published| published.head.clone());
+        let ts = now().max(head.ts);
+        let mut batch = Batch::behind(Some(head));
+        // Dying anywhere up to the write loses nothing: nobody was answered and nothing is on disk.
+        let checked: Vec<_> =
+            group.into_iter().map(|one| (one.answer, self.check(&mut batch, ts, one.drafts))).collect();
+        let Batch { last, entries, changes } = batch;
+        let entries = Arc::new(entries);
+        let written = self.write(&entries);
+        if let (Ok(Some(_)), Some(head)) = (&written, last) {
+            self.publish(head, &entries, &changes);
+        }
+        for (answer, checked) in checked {
+            // A refusal stands whatever became of the others: it was given against entries that come before it.
+            answer(checked.and_then(|range| match &written {
+                Err(reason) => Err(AppendError::Latched(reason.clone())),
+                Ok(_) => Ok(receipts(&entries, range)),
+            }));
+        }
+        crash::point("waiters.woken");
+        // Dying before or inside this leaves the index one batch behind; opening replays what it lacks.
+        if let Ok(Some(position)) = written {
+            self.index(&entries, &changes, &position);
+        }
+    }
+
+    fn check(&self, batch: &mut Batch, ts: Timestamp, drafts: Vec<Draft>) -> Result<Range<usize>, AppendError> {
+        self.shared.check_open()?;
+        let added = self.shared.read(|published| batch.add(&published.book, &self.shared.store, ts, drafts));
+        if let Err(AppendError::Latched(reason)) = &added {
+            self.shared.latch(reason.clone());
+        }
+        added
+    }
+
+    /// Makes the entries durable; `None` if there are none. Any error latches.
+    fn write(&mut self, entries: &[Entry]) -> Result<Option<Position>, String> {
+        let Some(first) = entries.first() else { return Ok(None) };
+        if let Some(reason) = self.shared.latch.get() {
+            return Err(reason.clone());
+        }
+        let lines = entries.iter().map(|entry| entry.line.as_str());
+        let written = self.journal.append(&day_of(first.event.ts), lines);
+        written.map(Some).map_err(|error| {
+            let reason = format!("writing the journal failed: {error}");
+            self.shared.latch(reason.clone());
+            reason
+        })
+    }
+
+    fn publish(&self, head: Link, entries: &Arc<Vec<Entry>>, changes: &Changes) {
+        let seq = head.seq;
+        self.shared.change(|published| {
+            published.book.merge(changes);
+            published.head = head;
+            published.fresh = Arc::clone(entries);
+        });
+        self.shared.seq.send_replace(seq);
+    }
+
+    /// Brings the index up to date. Until then readers get the batch from memory.
+    fn index(&self, entries: &[Entry], changes: &Changes, position: &Position) {
+        let applied =
+            self.shared.read(|published| self.shared.store.apply(entries, changes, &published.book, position));
+        match applied {
+            Err(error) => drop(self.shared.latch(error.to_string())),
+            Ok(()) => self.shared.change(|published| {
+                published.book.settled.clear();
+                published.fresh = Arc::default();
+            }),
+        }
+        crash::point("store.applied");
+    }
+}
+
+// === impl Watchdog ===
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            drop(self.0.latch("the writer stopped unexpectedly".to_owned()));
+        }
+    }
+}
+
+/// Receipts for a range of durable entries.
+fn receipts(entries: &[Entry], range: Range<usize>) -> Vec<Receipt> {
+    let sealed = entries.get(range).unwrap_or_default();
+    sealed.iter().filter_map(|entry| Receipt::of(&entry.event)).collect()
+}
+
+/// The time in whole microseconds, as the format holds it. Outside the years the format knows, the clock is as good as
+/// stopped: the caller never goes back behind the last entry.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::from_microsecond(Timestamp::now().as_microsecond()).unwrap_or(Timestamp::MIN)
+}
+
+/// Submissions in one commit. More would only make the first of them wait longer.
+const MAX_GROUP: usize = 1024;

@@ -1,0 +1,319 @@
+//! Destinations: what host, method and path map to, and how the most specific one is found.
+//!
+//! Two destinations that could claim one request with equal right are a load error, so a lookup has one answer and the
+//! order of the file never matters.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::authority::{Authority, Scheme};
+use crate::document::{DestinationEntry, Faults, MatchEntry};
+use crate::extract::Extractor;
+use crate::pattern::{Flaw, HostPattern, PathPattern};
+use crate::yaml::Step;
+
+/// What a request does at its destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Effect {
+    /// Changes something in a system of someone else.
+    ExternalMutation,
+    /// Reaches a person.
+    Notification,
+    /// Moves money.
+    Payment,
+    /// Changes nothing.
+    Read,
+    /// Changes something of one's own.
+    Write,
+}
+
+/// What a host, method and path map to. Made only by loading.
+#[derive(Clone, Debug)]
+pub struct Destination {
+    /// Its name, such as `stripe.refunds`.
+    pub key: String,
+    /// What a request does there.
+    pub effect: Effect,
+    /// The id of its policy.
+    pub policy: String,
+    /// The credential put into its requests.
+    pub credential: Option<String>,
+    /// Address ranges it may resolve to although they are closed by default.
+    pub addresses: Vec<IpNet>,
+    /// A file of root certificates that replaces the public roots.
+    pub roots: Option<String>,
+    /// The longest request body in octets, when not the gate's default.
+    pub max_body: Option<u64>,
+    /// How many seconds a held caller's connection waits for a decision.
+    pub wait_seconds: Option<u64>,
+    pub(crate) measure: BTreeMap<String, Extractor>,
+    matches: Vec<Pattern>,
+    endpoints: BTreeSet<(Scheme, u16)>,
+}
+
+/// Host, path and methods of one `match`.
+#[derive(Clone, Debug)]
+struct Pattern {
+    host: HostPattern,
+    path: PathPattern,
+    methods: Option<BTreeSet<String>>,
+}
+
+/// Finds destinations by host, then the most specific pattern first.
+#[derive(Debug, Default)]
+pub(crate) struct Index {
+    exact: HashMap<String, Vec<Candidate>>,
+    under: HashMap<String, Vec<Candidate>>,
+}
+
+#[derive(Debug)]
+struct Candidate {
+    pattern: Pattern,
+    destination: usize,
+}
+
+// === impl Destination ===
+
+impl Destination {
+    /// Compiles one entry of the file; `at` is its place there.
+    pub(crate) fn compile(
+        entry: DestinationEntry,
+        at: usize,
+        credentials: &BTreeSet<String>,
+        faults: &mut Faults<'_>,
+    ) -> Self {
+        let endpoints = endpoints(&entry, at, faults);
+        check_entry(&entry, at, faults);
+        if let Some(credential) = &entry.credential {
+            check_credential(credential, credentials, &endpoints, &mut |message, remedy| {
+                faults.note(&[LIST, Step::Item(at), Step::Key("credential")], message, remedy);
+            });
+        }
+        let listed = entry.matches.listed;
+        let matches = entry.matches.items.into_iter().enumerate().filter_map(|(place, entry)| {
+            let item = listed.then_some(Step::Item(place));
+            let path: Vec<Step<'_>> = [LIST, Step::Item(at), Step::Key("match")].into_iter().chain(item).collect();
+            Pattern::compile(entry, &path, faults)
+        });
+        let matches = matches.collect();
+        let measure = compile_measures(&entry.measure, at, faults);
+        Self {
+            key: entry.key,
+            effect: entry.effect,
+            policy: entry.policy,
+            credential: entry.credential,
+            addresses: entry.addresses,
+            roots: entry.roots,
+            max_body: entry.max_body.map(|octets| octets.0),
+            wait_seconds: entry.wait_seconds,
+            measure,
+            matches,
+            endpoints,
+        }
+    }
+
+    /// The hosts it can match, as written canonically: a name, an address, or `*.name`.
+    pub fn hosts(&self) -> impl Iterator<Item = String> {
+        self.matches.iter().map(|pattern| match &pattern.host {
+            HostPattern::Exact(host) => host.as_str().to_owned(),
+            HostPattern::Under(host) => format!("*.{}", host.as_str()),
+        })
+    }
+
+    fn is_open_to(&self, authority: &Authority) -> bool {
+        self.endpoints.contains(&(authority.scheme(), authority.port()))
+    }
+}
+
+// === impl Pattern ===
+
+impl Pattern {
+    fn compile(entry: MatchEntry, at: &[Step<'_>], faults: &mut Faults<'_>) -> Option<Self> {
+        let mut note = |key: &'static str, flaw: Flaw| {
+            let path: Vec<Step<'_>> = at.iter().copied().chain([Step::Key(key)]).collect();
+            faults.note(&path, flaw.message, flaw.remedy);
+        };
+        let host = HostPattern::parse(&entry.host).map_err(|flaw| note("host", flaw)).ok();
+        let path = PathPattern::parse(&entry.path).map_err(|flaw| note("path", flaw)).ok();
+        let sound = |method: &String| {
+            !method.is_empty() && method.bytes().all(|byte| byte.is_ascii_uppercase() || matches!(byte, b'-' | b'_'))
+        };
+        if entry.methods.as_ref().is_some_and(|methods| methods.is_empty() || !methods.iter().all(sound)) {
+            note("methods", METHODS);
+        }
+        Some(Self { host: host?, path: path?, methods: entry.methods.map(BTreeSet::from_iter) })
+    }
+
+    fn accepts(&self, method: &str, path: &str) -> bool {
+        self.methods.as_ref().is_none_or(|methods| methods.contains(method)) && self.path.matches(path)
+    }
+
+    /// Whether one request can match both patterns with equal right; host and path patterns are known to be equal.
+    fn ties_with(&self, other: &Self) -> bool {
+        match (&self.methods, &other.methods) {
+            (Some(one), Some(other)) => !one.is_disjoint(other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        }
+    }
+}
+
+// === impl Index ===
+
+impl Index {
+    /// Sorts the patterns of all destinations, and notes those that tie.
+    pub(crate) fn build(destinations: &[Destination], faults: &mut Faults<'_>) -> Self {
+        note_ties(destinations, faults);
+        let mut index = Self::default();
+        for (place, destination) in destinations.iter().enumerate() {
+            for pattern in &destination.matches {
+                let (map, host) = match &pattern.host {
+                    HostPattern::Exact(host) => (&mut index.exact, host),
+                    HostPattern::Under(host) => (&mut index.under, host),
+                };
+                let candidate = Candidate { pattern: pattern.clone(), destination: place };
+                map.entry(host.as_str().to_owned()).or_default().push(candidate);
+            }
+        }
+        for candidates in index.exact.values_mut().chain(index.under.values_mut()) {
+            candidates
+                .sort_by_cached_key(|candidate| (candidate.pattern.path.rank(), candidate.pattern.methods.is_none()));
+        }
+        index
+    }
+
+    /// The most specific of `destinations` for a request line.
+    pub(crate) fn find<'a>(
+        &self,
+        destinations: &'a [Destination],
+        method: &str,
+        authority: &Authority,
+        path: &str,
+    ) -> Option<&'a Destination> {
+        let host = authority.host().as_str();
+        let parents = std::iter::successors(parent(host), |name| parent(name));
+        let candidates = self.exact.get(host).into_iter().chain(parents.filter_map(|name| self.under.get(name)));
+        candidates
+            .flatten()
+            .filter(|candidate| candidate.pattern.accepts(method, path))
+            .filter_map(|candidate| destinations.get(candidate.destination))
+            .find(|destination| destination.is_open_to(authority))
+    }
+}
+
+/// The name without its first label.
+fn parent(name: &str) -> Option<&str> {
+    name.split_once('.').map(|(_, rest)| rest)
+}
+
+fn note_ties(destinations: &[Destination], faults: &mut Faults<'_>) {
+    let mut alike: HashMap<_, Vec<(usize, &Destination, &Pattern)>> = HashMap::new();
+    for (place, destination) in destinations.iter().enumerate() {
+        for pattern in &destination.matches {
+            let same = alike.entry((&pattern.host, &pattern.path)).or_default();
+            let rival = same.iter().find(|(other, rival, patterns)| {
+                *other != place && pattern.ties_with(patterns) && !rival.endpoints.is_disjoint(&destination.endpoints)
+            });
+            if let Some((_, rival, _)) = rival {
+                let message =
+                    format!("`{}` and `{}` match the same requests with equal right", rival.key, destination.key);
+                let path = [LIST, Step::Item(place), Step::Key("match")];
+                faults.note(&path, message, "make one of them more specific, or remove it");
+            }
+            same.push((place, destination, pattern));
+        }
+    }
+}
+
+fn endpoints(entry: &DestinationEntry, at: usize, faults: &mut Faults<'_>) -> BTreeSet<(Scheme, u16)> {
+    let mut note =
+        |key, message| faults.note(&[LIST, Step::Item(at), Step::Key(key)], message, "list one or remove the key");
+    if entry.schemes.as_ref().is_some_and(Vec::is_empty) {
+        note("schemes", "no scheme is listed");
+    }
+    if entry.ports.as_ref().is_some_and(|ports| ports.is_empty() || ports.contains(&0)) {
+        note("ports", "no port from 1 to 65535 is listed");
+    }
+    let schemes = entry.schemes.clone().unwrap_or_else(|| vec![Scheme::Https]);
+    let ports = |scheme: Scheme| entry.ports.clone().unwrap_or_else(|| vec![scheme.default_port()]);
+    schemes.into_iter().flat_map(|scheme| ports(scheme).into_iter().map(move |port| (scheme, port))).collect()
+}
+
+fn check_entry(entry: &DestinationEntry, at: usize, faults: &mut Faults<'_>) {
+    let mut note = |key, message, remedy| faults.note(&[LIST, Step::Item(at), Step::Key(key)], message, remedy);
+    if !is_key(&entry.key) {
+        note(
+            "key",
+            "this is no destination key",
+            "use lower-case letters, digits, `.`, `-` and `_`, like `stripe.refunds`",
+        );
+    }
+    if entry.matches.items.is_empty() {
+        note("match", "the destination matches nothing", "write a mapping of host, methods and path");
+    }
+    if entry.roots.as_ref().is_some_and(String::is_empty) {
+        note("roots", "the file name is empty", "name a file of PEM certificates or remove the key");
+    }
+    if entry.wait_seconds.is_some_and(|seconds| !(1..=MAX_WAIT).contains(&seconds)) {
+        note(
+            "wait_seconds",
+            "the time to wait is not 1 to 3600 seconds",
+            "choose a time in that range or remove the key",
+        );
+    }
+}
+
+fn check_credential(
+    credential: &str,
+    known: &BTreeSet<String>,
+    endpoints: &BTreeSet<(Scheme, u16)>,
+    note: &mut dyn FnMut(String, &str),
+) {
+    if !known.contains(credential) {
+        note(format!("there is no credential `{credential}`"), "add it to the credentials file or correct the name");
+    }
+    if endpoints.iter().any(|(scheme, _)| *scheme == Scheme::Http) {
+        note(
+            format!("the credential `{credential}` would travel over plain http"),
+            "remove `http` from the schemes, or the credential",
+        );
+    }
+}
+
+fn compile_measures(
+    entries: &BTreeMap<String, String>,
+    at: usize,
+    faults: &mut Faults<'_>,
+) -> BTreeMap<String, Extractor> {
+    let mut measures = BTreeMap::new();
+    for (name, text) in entries {
+        let path = [LIST, Step::Item(at), Step::Key("measure"), Step::Key(name)];
+        if !is_key(name) {
+            faults.note(
+                &path,
+                format_args!("`{name}` is no name of a measured value"),
+                "use lower-case letters and digits",
+            );
+        }
+        match Extractor::parse(text) {
+            Ok(extractor) => drop(measures.insert(name.clone(), extractor)),
+            Err(flaw) => faults.note(&path, flaw.message, flaw.remedy),
+        }
+    }
+    measures
+}
+
+fn is_key(text: &str) -> bool {
+    let sound = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
+    (1..=100).contains(&text.len()) && text.bytes().all(sound)
+}
+
+const LIST: Step<'static> = Step::Key("destinations");
+const MAX_WAIT: u64 = 3_600;
+const METHODS: Flaw = Flaw {
+    message: "the methods are not a list of upper-case names",
+    remedy: "write them like `[GET, POST]`, or remove the key for every method",
+};

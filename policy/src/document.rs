@@ -1,0 +1,257 @@
+//! The files as they are written: their shapes and the errors of loading them.
+//!
+//! What is read here is only shape; what it means is checked where it is compiled. No key may be silently ignored.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use ipnet::IpNet;
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use crate::authority::Scheme;
+use crate::decimal::Decimal;
+use crate::destination::Effect;
+use crate::yaml::{self, Step};
+
+/// The text of a configuration file and the name errors give it.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The path shown in errors.
+    pub name: String,
+    /// The whole text.
+    pub text: String,
+}
+
+/// One thing wrong with a configuration file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct LoadError {
+    /// The file's path.
+    pub file: String,
+    /// The line, from 1.
+    pub line: Option<usize>,
+    /// The column, from 1.
+    pub column: Option<usize>,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Everything found wrong with one file.
+#[derive(Debug)]
+pub(crate) struct Faults<'a> {
+    source: &'a Source,
+    found: Vec<LoadError>,
+}
+
+/// `destinations.yaml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DestinationsFile {
+    pub(crate) destinations: Vec<DestinationEntry>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DestinationEntry {
+    pub(crate) key: String,
+    #[serde(rename = "match")]
+    pub(crate) matches: OneOrMany<MatchEntry>,
+    pub(crate) effect: Effect,
+    pub(crate) policy: String,
+    pub(crate) credential: Option<String>,
+    pub(crate) schemes: Option<Vec<Scheme>>,
+    pub(crate) ports: Option<Vec<u16>>,
+    #[serde(default)]
+    pub(crate) addresses: Vec<IpNet>,
+    pub(crate) roots: Option<String>,
+    pub(crate) max_body: Option<Octets>,
+    pub(crate) wait_seconds: Option<u64>,
+    #[serde(default)]
+    pub(crate) measure: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MatchEntry {
+    pub(crate) host: String,
+    pub(crate) methods: Option<Vec<String>>,
+    pub(crate) path: String,
+}
+
+/// `policies/ID.yaml`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PolicyFile {
+    pub(crate) id: Option<String>,
+    #[serde(default, rename = "description")]
+    pub(crate) _description: String,
+    pub(crate) destinations: Option<Vec<String>>,
+    pub(crate) allowed_types: Option<Vec<String>>,
+    pub(crate) block_if_terms: Option<Vec<String>>,
+    pub(crate) require_approval: Option<RequireApproval>,
+    pub(crate) auto_approve_under: Option<Limits>,
+    pub(crate) require_approval_over: Option<Limits>,
+    pub(crate) expiry_minutes: Option<u32>,
+    pub(crate) require_approvals: Option<u32>,
+}
+
+/// The two values of `require_approval`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum RequireApproval {
+    Always,
+    Never,
+}
+
+/// One mapping, or a list of mappings.
+#[derive(Debug)]
+pub(crate) struct OneOrMany<T> {
+    pub(crate) items: Vec<T>,
+    /// Whether the file has a list, which puts one more step on the way to an item.
+    pub(crate) listed: bool,
+}
+
+/// A number of octets, plain or with a unit: `65536`, `64 KiB`, `64 MiB`, `1 GiB`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Octets(pub(crate) u64);
+
+/// Limits by measured name; a plain number limits `records`.
+#[derive(Debug)]
+pub(crate) struct Limits(pub(crate) BTreeMap<String, Decimal>);
+
+// === impl LoadError ===
+
+impl LoadError {
+    pub(crate) fn new(source: &Source, at: Option<(usize, usize)>, message: &str, remedy: &str) -> Self {
+        let (line, column) = at.unzip();
+        Self { file: source.name.clone(), line, column, message: message.to_owned(), remedy: remedy.to_owned() }
+    }
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
+        if let Some(column) = self.column {
+            write!(f, ":{column}")?;
+        }
+        write!(f, ": {}; {}", self.message, self.remedy)
+    }
+}
+
+// === impl Faults ===
+
+impl<'a> Faults<'a> {
+    pub(crate) fn new(source: &'a Source) -> Self {
+        Self { source, found: Vec::new() }
+    }
+
+    /// Notes a fault at the node that `path` leads to.
+    pub(crate) fn note(&mut self, path: &[Step<'_>], message: impl fmt::Display, remedy: &str) {
+        // Finding the line reads the file once more; nobody corrects more than this at a time.
+        if self.found.len() < MAX_FAULTS {
+            let at = yaml::locate(self.source, path);
+            self.found.push(LoadError::new(self.source, at, &message.to_string(), remedy));
+        }
+    }
+
+    pub(crate) fn into_errors(self) -> Vec<LoadError> {
+        self.found
+    }
+}
+
+// === impl OneOrMany ===
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Read<T> {
+            type Value = OneOrMany<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a mapping or a list of mappings")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(mapping))
+                    .map(|one| OneOrMany { items: vec![one], listed: false })
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Self::Value, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(|items| OneOrMany { items, listed: true })
+            }
+        }
+
+        deserializer.deserialize_any(Read(PhantomData))
+    }
+}
+
+// === impl Octets ===
+
+impl<'de> Deserialize<'de> for Octets {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+
+        impl Visitor<'_> for Read {
+            type Value = Octets;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of octets such as 65536 or \"64 MiB\"")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, octets: u64) -> Result<Octets, E> {
+                Ok(Octets(octets))
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Octets, E> {
+                read_size(text)
+                    .ok_or_else(|| E::custom("this is no size; write it like `64 MiB`, with KiB, MiB or GiB"))
+            }
+        }
+
+        deserializer.deserialize_any(Read)
+    }
+}
+
+// === impl Limits ===
+
+impl<'de> Deserialize<'de> for Limits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+
+        impl<'de> Visitor<'de> for Read {
+            type Value = Limits;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, or a mapping of measured names to numbers")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, limit: u64) -> Result<Limits, E> {
+                Ok(Limits(BTreeMap::from([("records".to_owned(), Decimal::from(limit))])))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<Limits, A::Error> {
+                BTreeMap::deserialize(MapAccessDeserializer::new(mapping)).map(Limits)
+            }
+        }
+
+        deserializer.deserialize_any(Read)
+    }
+}
+
+fn read_size(text: &str) -> Option<Octets> {
+    let (number, unit) = text.split_once(' ')?;
+    let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
+    number.parse::<u64>().ok()?.checked_mul(*factor).map(Octets)
+}
+
+const MAX_FAULTS: usize = 50;
+
+const UNITS: [(&str, u64); 3] = [("KiB", 1024), ("MiB", 1024 * 1024), ("GiB", 1024 * 1024 * 1024)];

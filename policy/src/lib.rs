@@ -1,0 +1,64 @@
+//! Owns the decision: what a request's facts mean under the operator's destinations and policies.
+//!
+//! The crate makes [`Grant`]s, and nothing else can. It is pure: it refuses to know of sockets, files, clocks, secrets
+//! and the ledger. Time, votes and texts are handed in.
+//!
+//! ```
+//! use std::collections::BTreeSet;
+//!
+//! use policy::{Authority, Body, Decision, Facts, Rules, Scheme, Source};
+//!
+//! let destinations = Source {
+//!     name: "destinations.yaml".to_owned(),
+//!     text: "destinations:
+//!   - key: stripe.refunds
+//!     match: { host: api.stripe.com, methods: [POST], path: /v1/refunds }
+//!     effect: payment
+//!     policy: refunds
+//!     measure: { amount: 'form:amount' }
+//! "
+//!     .to_owned(),
+//! };
+//! let refunds = Source { name: "policies/refunds.yaml".to_owned(), text: "auto_approve_under: {amount: 5000}".to_owned() };
+//! let rules = Rules::load(&destinations, &[("refunds".to_owned(), refunds)], &BTreeSet::new()).map_err(|errors| errors[0].clone())?;
+//!
+//! let facts = Facts {
+//!     agent: "support".to_owned(),
+//!     method: "POST".to_owned(),
+//!     authority: Authority::parse(Scheme::Https, "api.stripe.com")?,
+//!     path: "/v1/refunds".to_owned(),
+//!     query: None,
+//!     headers: vec![("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned())],
+//!     body: Body::new("charge=ch_1&amount=9900".into()),
+//!     votes: Vec::new(),
+//! };
+//! let Decision::Hold(hold) = rules.decide(&facts, "2026-01-01T00:00:00Z".parse()?) else { unreachable!() };
+//! assert_eq!(hold.basis.rules[0].rule, "refunds/auto_approve_under");
+//! assert_eq!(hold.basis.rules[0].reason, "`amount` is 9900, over the limit of 5000");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod approval;
+mod authority;
+mod content;
+mod decide;
+mod decimal;
+mod destination;
+mod document;
+mod extract;
+mod facts;
+mod form;
+mod json;
+mod multipart;
+mod pattern;
+mod policy;
+mod rules;
+mod scan;
+pub mod yaml;
+
+pub use authority::{Authority, AuthorityError, Host, Scheme};
+pub use decide::{Basis, Decision, Denial, Grant, Hold, Match, Verdict};
+pub use destination::{Destination, Effect};
+pub use document::{LoadError, Source};
+pub use facts::{Ballot, Body, Facts, Vote};
+pub use rules::Rules;

@@ -1,0 +1,155 @@
+//! Decision cases as data: each file in `cases/` is a set of rules and the requests to decide under them.
+
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of a test fail by panicking")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use policy::{Authority, Ballot, Body, Decision, Facts, Rules, Scheme, Source, Verdict, Vote, yaml};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Cases {
+    destinations: String,
+    policies: BTreeMap<String, String>,
+    #[serde(default)]
+    credentials: BTreeSet<String>,
+    requests: Vec<Request>,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    name: String,
+    #[serde(default = "get")]
+    method: String,
+    #[serde(default = "https")]
+    scheme: Scheme,
+    host: String,
+    path: String,
+    query: Option<String>,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    #[serde(default)]
+    body: String,
+    /// How often the body is repeated.
+    #[serde(default = "once")]
+    times: usize,
+    /// Octets in hex after the body.
+    #[serde(default)]
+    body_hex: String,
+    /// Who votes on the reasons shown without votes; `operator`, `operator denies`, or `operator on other reasons`.
+    #[serde(default)]
+    votes: Vec<String>,
+    expect: Expected,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Expected {
+    decision: String,
+    /// The rule that speaks first, which is the strictest.
+    rule: String,
+    destination: Option<String>,
+    /// Part of that rule's reason.
+    reason: Option<String>,
+    #[serde(default)]
+    measured: BTreeMap<String, String>,
+}
+
+#[test]
+fn every_case_decides_as_written() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let cases: Cases = yaml::read(&Source { name: name.clone(), text }).unwrap_or_else(|error| panic!("{error}"));
+        let rules = load(&name, &cases);
+        for request in &cases.requests {
+            check(&format!("{name}: {}", request.name), &rules, request);
+            count += 1;
+        }
+    }
+    assert!(count >= 60, "only {count} cases were found");
+}
+
+fn load(name: &str, cases: &Cases) -> Rules {
+    let source = |name: String, text: &String| Source { name, text: text.clone() };
+    let policies = cases.policies.iter().map(|(id, text)| (id.clone(), source(format!("{name}/{id}.yaml"), text)));
+    let destinations = source(format!("{name}/destinations.yaml"), &cases.destinations);
+    Rules::load(&destinations, &policies.collect::<Vec<_>>(), &cases.credentials).unwrap_or_else(|errors| {
+        panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    })
+}
+
+fn check(name: &str, rules: &Rules, request: &Request) {
+    let decision = decide(rules, request);
+    let basis = decision.basis();
+    let first = basis.rules.first().unwrap_or_else(|| panic!("{name}: no rule spoke"));
+    let verdict = match decision.verdict() {
+        Verdict::Allow => "allow",
+        Verdict::Deny => "deny",
+        Verdict::Hold => "hold",
+    };
+    let expected = &request.expect;
+    assert_eq!((verdict, &first.rule), (expected.decision.as_str(), &expected.rule), "{name}: {basis:#?}");
+    if let Some(destination) = &expected.destination {
+        assert_eq!(basis.destination.as_ref(), Some(destination), "{name}");
+    }
+    if let Some(reason) = &expected.reason {
+        assert!(first.reason.contains(reason), "{name}: {}", first.reason);
+    }
+    for (key, value) in &expected.measured {
+        assert_eq!(basis.measured.get(key), Some(value), "{name}");
+    }
+}
+
+fn decide(rules: &Rules, request: &Request) -> Decision {
+    let octet = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let mut bytes = request.body.repeat(request.times).into_bytes();
+    bytes.extend(request.body_hex.as_bytes().chunks(2).map(octet));
+    let mut facts = Facts {
+        agent: "crm-agent".to_owned(),
+        method: request.method.clone(),
+        authority: Authority::parse(request.scheme, &request.host).unwrap(),
+        path: request.path.clone(),
+        query: request.query.clone(),
+        headers: request.headers.clone(),
+        body: Body::new(bytes.into()),
+        votes: Vec::new(),
+    };
+    let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    if !request.votes.is_empty() {
+        let shown = rules.decide(&facts, now);
+        facts.votes = request.votes.iter().map(|text| vote(text, &shown)).collect();
+    }
+    rules.decide(&facts, now)
+}
+
+fn vote(text: &str, shown: &Decision) -> Vote {
+    let reasons = match shown {
+        Decision::Hold(hold) if !text.ends_with("on other reasons") => hold.reasons.clone(),
+        Decision::Allow(_) | Decision::Deny(_) | Decision::Hold(_) => "other".to_owned(),
+    };
+    Vote {
+        operator: text.split(' ').next().unwrap().to_owned(),
+        ballot: if text.contains("denies") { Ballot::Deny } else { Ballot::Approve },
+        digest: if text.ends_with("on another request") { String::new() } else { shown.basis().digest.clone() },
+        reasons,
+    }
+}
+
+fn get() -> String {
+    "GET".to_owned()
+}
+
+fn https() -> Scheme {
+    Scheme::Https
+}
+
+fn once() -> usize {
+    1
+}

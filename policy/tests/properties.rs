@@ -1,0 +1,122 @@
+//! What must hold for every request.
+
+#![expect(clippy::unwrap_used, reason = "helpers of a test fail by panicking")]
+
+use std::collections::BTreeSet;
+
+use policy::{Authority, Body, Decision, Facts, Rules, Scheme, Source, Verdict};
+use proptest::prelude::*;
+
+const DESTINATIONS: &str = r##"
+destinations:
+  - key: everything
+    match: {host: "*.example.com", path: /**}
+    effect: read
+    policy: busy
+    measure: {records: "json:/r/#", amount: "form:a", limit: "query:l", size: "header:x-size"}
+"##;
+
+fn rules(policy: &str) -> Rules {
+    let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
+    let policies = [("busy".to_owned(), source("busy.yaml", policy))];
+    Rules::load(&source("destinations.yaml", DESTINATIONS), &policies, &BTreeSet::new()).unwrap()
+}
+
+fn busy(terms: &str) -> Rules {
+    rules(&format!(
+        "allowed_types: [json, form, text, csv, xml, multipart]\nblock_if_terms: [{terms}]\n\
+         auto_approve_under: {{records: 2, amount: 3}}\nrequire_approval_over: {{limit: 5, size: 6}}\n"
+    ))
+}
+
+fn decide(rules: &Rules, facts: &Facts) -> Decision {
+    rules.decide(facts, jiff::Timestamp::UNIX_EPOCH)
+}
+
+/// Bodies that get past the first byte of a parser, and some that do not.
+fn bodies() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        any::<Vec<u8>>(),
+        r#"[\[\]{}",:0-9.eE+\\u a-z-]{0,60}"#.prop_map(String::into_bytes),
+        r#"\{"r":\[(1,){0,3}1\]\}"#.prop_map(String::into_bytes),
+        "(a|r|x)=[0-9%+&=a-f]{0,20}".prop_map(String::into_bytes),
+        "(--b|\r\n|Content-Disposition: form-data; name=\"a\"|\r\n\r\n|--|1){0,9}".prop_map(String::into_bytes),
+        "\\PC{0,80}".prop_map(String::into_bytes),
+    ]
+}
+
+fn types() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "application/(json|x-www-form-urlencoded)|multipart/form-data; boundary=b|text/(csv|plain)",
+        "\\PC{0,30}"
+    ]
+}
+
+prop_compose! {
+    fn requests()(
+        method in "(GET|POST|\\PC{0,5})",
+        path in "/[ -~]{0,20}",
+        query in proptest::option::of("\\PC{0,30}|l=[0-9]{1,2}"),
+        kind in proptest::option::of(types()),
+        name in "x-size|content-encoding|\\PC{0,9}",
+        value in "\\PC{0,9}|[0-9]{1,2}",
+        body in bodies(),
+    ) -> Facts {
+        let mut headers = vec![(name, value)];
+        headers.extend(kind.map(|kind| ("content-type".to_owned(), kind)));
+        Facts {
+            agent: "a".to_owned(),
+            method,
+            authority: Authority::parse(Scheme::Https, "api.example.com").unwrap(),
+            path,
+            query,
+            headers,
+            body: Body::new(body.into()),
+            votes: Vec::new(),
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_request_gets_a_decision_with_a_rule(facts in requests()) {
+        let decision = decide(&busy("wire"), &facts);
+        prop_assert!(!decision.basis().rules.is_empty());
+        let strictest = decision.basis().rules.iter().map(|rule| rule.verdict).max();
+        prop_assert_eq!(Some(decision.verdict()), strictest);
+        prop_assert_eq!(decision.basis().measured.len(), 4);
+    }
+
+    #[test]
+    fn one_more_term_never_loosens(facts in requests(), term in "[a-z0-9]{1,3}") {
+        let (before, after) = (decide(&busy("wire"), &facts), decide(&busy(&format!("wire, 'x{term}', '{term}'")), &facts));
+        prop_assert!(after.verdict() >= before.verdict());
+    }
+
+    #[test]
+    fn a_silent_policy_is_never_stricter(facts in requests()) {
+        prop_assert_eq!(decide(&rules("description: silent"), &facts).verdict(), Verdict::Allow);
+    }
+
+    #[test]
+    fn an_unreadable_count_never_allows(facts in requests()) {
+        let decision = decide(&busy("wire"), &facts);
+        if decision.basis().measured.values().any(|value| value.starts_with("unmeasurable")) {
+            prop_assert_ne!(decision.verdict(), Verdict::Allow);
+        }
+    }
+
+    #[test]
+    fn an_authority_reads_back_as_itself(text in "[A-Za-z0-9.:@\\[\\]%_-]{0,30}|[a-z]{1,9}(\\.[a-z]{1,9}){0,3}(:[0-9]{1,5})?") {
+        for scheme in [Scheme::Http, Scheme::Https] {
+            if let Ok(authority) = Authority::parse(scheme, &text) {
+                let shown = authority.to_string();
+                let rest = shown.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_prefix("://")).unwrap();
+                prop_assert_eq!(Authority::parse(scheme, rest), Ok(authority.clone()));
+                prop_assert_eq!(rest, authority.host_header());
+            }
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! The one unambiguous reading of a request: which authority, which path, which headers go on.
+//!
+//! CONNECT target, Host and absolute form must name the same authority, or nothing is read at all. What belongs to one
+//! hop, to this gate, or pretends that another host or path was asked for is removed here, before policy sees it.
+
+use http::request::Parts;
+use policy::{Authority, Scheme};
+
+use crate::path;
+use crate::refusal::Refusal;
+
+/// What a request asks for.
+#[derive(Debug)]
+pub struct Asked {
+    /// Upper-case method.
+    pub method: String,
+    /// Scheme, host and port; absent for a request to the gate itself.
+    pub authority: Option<Authority>,
+    /// Canonical path.
+    pub path: String,
+    /// Query as sent, without `?`.
+    pub query: Option<String>,
+    /// Every header of the request as received, names in lower case.
+    pub headers: Vec<(String, String)>,
+}
+
+/// How the request came in, as far as it says which authority is meant.
+#[derive(Clone, Debug)]
+pub enum Way {
+    /// On a plain connection to the forward door; the names are the door's own.
+    Door(Vec<String>),
+    /// Inside a tunnel to this authority.
+    Tunnel(Authority),
+}
+
+// === impl Asked ===
+
+impl Asked {
+    /// The value of a header.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(each, _)| each == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The headers that go upstream, before any credential is put in.
+    ///
+    /// # Errors
+    /// [`Refusal::Ambiguous`] when `Connection` names a header that another hop must not remove.
+    pub fn forwarded(&self) -> Result<Vec<(String, String)>, Refusal> {
+        let listed =
+            self.headers.iter().filter(|(name, _)| name == "connection").flat_map(|(_, value)| value.split(','));
+        for token in listed.map(|token| token.trim_matches([' ', '\t']).to_ascii_lowercase()) {
+            if !token.is_empty() && !CONNECTION_TOKENS.contains(&token.as_str()) {
+                return Err(Refusal::Ambiguous(format!("`Connection` names `{token}`")));
+            }
+        }
+        Ok(self.headers.iter().filter(|(name, _)| !stays_here(name)).cloned().collect())
+    }
+}
+
+/// Reads `parts` as a request for one authority and one path.
+///
+/// # Errors
+/// [`Refusal::AuthorityMismatch`] when the places that name the authority disagree, [`Refusal::Ambiguous`] for a
+/// target, Host or path that can be read in two ways.
+pub fn read(parts: &Parts, way: &Way) -> Result<Asked, Refusal> {
+    let mut headers = Vec::with_capacity(parts.headers.len());
+    for (name, value) in &parts.headers {
+        let value = value.to_str().map_err(|_| Refusal::ambiguous("a header value holds bytes outside ASCII"))?;
+        headers.push((name.as_str().to_owned(), value.to_owned()));
+    }
+    let host = match headers
+        .iter()
+        .filter(|(name, _)| name == "host")
+        .map(|(_, value)| value.as_str())
+        .collect::<Vec<_>>()
+        .as_slice()
+    {
+        [host] => Some(*host),
+        [] => None,
+        _ => return Err(Refusal::ambiguous("there is more than one Host header")),
+    };
+    let authority = match (way, absolute(parts)?) {
+        (Way::Tunnel(tunnel), absolute) => Some(in_tunnel(tunnel, absolute, host)?),
+        (Way::Door(_), Some(absolute)) => {
+            agree(&absolute, absolute.scheme(), host)?;
+            (absolute.host().as_str() != OWN_NAME).then_some(absolute)
+        }
+        (Way::Door(names), None) => {
+            own(names, host)?;
+            None
+        }
+    };
+    let path = if parts.uri.path().is_empty() { "/" } else { parts.uri.path() };
+    Ok(Asked {
+        method: parts.method.as_str().to_owned(),
+        authority,
+        path: path::canonical(path)?,
+        query: parts.uri.query().map(str::to_owned),
+        headers,
+    })
+}
+
+/// The authority of an absolute-form target (RFC 9112 section 3.2.2).
+fn absolute(parts: &Parts) -> Result<Option<Authority>, Refusal> {
+    let scheme = match parts.uri.scheme_str() {
+        None => return Ok(None),
+        Some("http") => Scheme::Http,
+        Some("https") => Scheme::Https,
+        Some(_) => return Err(Refusal::ambiguous("the scheme is neither http nor https")),
+    };
+    let named = parts.uri.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    parse(scheme, named).map(Some)
+}
+
+fn in_tunnel(tunnel: &Authority, absolute: Option<Authority>, host: Option<&str>) -> Result<Authority, Refusal> {
+    if let Some(absolute) = absolute.filter(|absolute| absolute != tunnel) {
+        return Err(Refusal::AuthorityMismatch(format!(
+            "the tunnel is to {tunnel}, the request line names {absolute}"
+        )));
+    }
+    agree(tunnel, tunnel.scheme(), host)?;
+    Ok(tunnel.clone())
+}
+
+fn agree(authority: &Authority, scheme: Scheme, host: Option<&str>) -> Result<(), Refusal> {
+    let Some(host) = host else { return Ok(()) };
+    let named = parse(scheme, host)?;
+    if named == *authority {
+        return Ok(());
+    }
+    Err(Refusal::AuthorityMismatch(format!("the request is for {authority}, its Host header names {named}")))
+}
+
+/// A request in origin form on the forward door is for the gate itself, and must say so.
+fn own(names: &[String], host: Option<&str>) -> Result<(), Refusal> {
+    let host = host.unwrap_or_default().to_ascii_lowercase();
+    if host == OWN_NAME || names.contains(&host) {
+        return Ok(());
+    }
+    Err(Refusal::AuthorityMismatch(format!(
+        "`{host}` is not this gate; a request through the proxy names the whole URL"
+    )))
+}
+
+fn parse(scheme: Scheme, text: &str) -> Result<Authority, Refusal> {
+    Authority::parse(scheme, text).map_err(|error| Refusal::Ambiguous(error.to_string()))
+}
+
+/// Headers that end at this hop or must not be believed further on.
+fn stays_here(name: &str) -> bool {
+    HOP_BY_HOP.contains(&name)
+        || MISLEADING.contains(&name)
+        || name.starts_with("proxy-")
+        || name.starts_with("writ-")
+        || name.starts_with("x-gate-")
+        || name.starts_with("x-forwarded-")
+}
+
+/// The gate's own name for requests through the proxy.
+pub const OWN_NAME: &str = "writ.internal";
+
+/// What `Connection` may list. Anything else could make the next hop drop a header we rely on.
+const CONNECTION_TOKENS: &[&str] =
+    &["close", "keep-alive", "te", "upgrade", "http2-settings", "proxy-connection", "proxy-authorization"];
+
+/// RFC 9110 section 7.6.1, and what is set again from the checked request.
+const HOP_BY_HOP: &[&str] = &[
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "http2-settings",
+    "keep-alive",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "via",
+];
+
+/// Headers that some servers take for the host, the path or the method.
+const MISLEADING: &[&str] = &[
+    "forwarded",
+    "max-forwards",
+    "x-accel-redirect",
+    "x-host",
+    "x-http-host-override",
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(target: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut builder = http::Request::builder().method("GET").uri(target);
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    fn tunnel() -> Way {
+        Way::Tunnel(Authority::parse(Scheme::Https, "good.example:443").unwrap())
+    }
+
+    #[test]
+    fn c02_to_c11_places_that_name_the_authority_must_agree() {
+        let door = Way::Door(vec!["127.0.0.1:4001".to_owned()]);
+        let passes = [
+            (tunnel(), "/a", "good.example"),
+            (tunnel(), "/a", "GOOD.example:443"),
+            (tunnel(), "https://good.example/a", "good.example"),
+            (door.clone(), "http://good.example/a", "good.example"),
+            (door.clone(), "http://good.example:80/a", "good.example"),
+            (door.clone(), "/v1/intents/x", "127.0.0.1:4001"),
+            (door.clone(), "/v1/intents/x", "writ.internal"),
+        ];
+        for (way, target, host) in passes {
+            assert!(read(&request(target, &[("host", host)]), &way).is_ok(), "{target} {host}");
+        }
+        let fails = [
+            (tunnel(), "/a", "evil.example"),
+            (tunnel(), "/a", "good.example:444"),
+            (tunnel(), "https://evil.example/a", "good.example"),
+            (tunnel(), "http://good.example/a", "good.example"),
+            (door.clone(), "http://evil.example/a", "good.example"),
+            (door.clone(), "/a", "good.example"),
+        ];
+        for (way, target, host) in fails {
+            let refused = read(&request(target, &[("host", host)]), &way);
+            assert!(matches!(refused, Err(Refusal::AuthorityMismatch(_))), "{target} {host}: {refused:?}");
+        }
+        for host in ["good@evil", "good.example,evil.example", "a b", "good.example.", "2130706433", "[::1%25eth0]", ""]
+        {
+            let refused = read(&request("/a", &[("host", host)]), &tunnel());
+            assert!(matches!(refused, Err(Refusal::Ambiguous(_))), "{host}: {refused:?}");
+        }
+    }
+
+    #[test]
+    fn hop_by_hop_gate_and_misleading_headers_stay_here() {
+        let kept = [("accept", "*/*"), ("x-request-id", "7")];
+        let dropped = [
+            ("connection", "keep-alive, TE"),
+            ("te", "trailers"),
+            ("proxy-authorization", "Basic x"),
+            ("writ-decision", "allow"),
+            ("x-gate-wait", "true"),
+            ("x-forwarded-host", "evil"),
+            ("forwarded", "host=evil"),
+            ("x-original-url", "/admin"),
+            ("x-http-method-override", "DELETE"),
+            ("upgrade", "h2c"),
+            ("http2-settings", "AA"),
+            ("expect", "100-continue"),
+        ];
+        let all: Vec<_> = [("host", "good.example")].into_iter().chain(kept).chain(dropped).collect();
+        let asked = read(&request("/a", &all), &tunnel()).unwrap();
+        let expected: Vec<(String, String)> =
+            kept.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        assert_eq!(asked.forwarded().unwrap(), expected);
+    }
+
+    #[test]
+    fn a38_connection_may_not_name_other_headers() {
+        let asked =
+            read(&request("/a", &[("host", "good.example"), ("connection", "authorization, close")]), &tunnel())
+                .unwrap();
+        assert!(matches!(asked.forwarded(), Err(Refusal::Ambiguous(_))));
+    }
+}

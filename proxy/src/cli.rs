@@ -1,0 +1,270 @@
+//! The command line: what can be said, and which function does it. Nothing here decides anything.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::home::Home;
+use crate::{demo, setup, up};
+
+mod ask;
+mod ledger;
+mod look;
+
+/// An enforcing proxy for AI agents: no writ, no write.
+#[derive(Parser)]
+#[command(name = "writ", version, propagate_version = true)]
+struct Line {
+    /// Folder with configuration and data [default: ~/.writ]
+    #[arg(long, global = true, env = "WRIT_HOME")]
+    home: Option<PathBuf>,
+    /// Print results as JSON
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve; the first run creates everything and prints what to paste
+    Up,
+    /// Watch an allowed, a denied and a held request go through a gate of their own, offline
+    Demo,
+    /// Create the home without serving
+    Init,
+    /// Load the configuration and say what is wrong with it
+    Check,
+    /// Say what would be decided about a request, and why
+    Explain(Explain),
+    /// List what waits for approval
+    Pending,
+    /// Approve a held request; it is sent once
+    Approve(Vote),
+    /// Deny a held request
+    Deny(Vote),
+    /// Look at intents
+    Intents {
+        #[command(subcommand)]
+        what: IntentCommand,
+    },
+    /// Add, list, suspend, resume or revoke agents
+    Agents {
+        #[command(subcommand)]
+        what: PrincipalCommand,
+    },
+    /// Add, list or revoke operators
+    Operators {
+        #[command(subcommand)]
+        what: PrincipalCommand,
+    },
+    /// Load destinations and policies again
+    Reload,
+    /// Read, verify or rebuild the ledger
+    Ledger {
+        #[command(subcommand)]
+        what: LedgerCommand,
+    },
+    /// The certificate authority that clients have to trust
+    Ca {
+        #[command(subcommand)]
+        what: CaCommand,
+    },
+}
+
+#[derive(Args)]
+struct Explain {
+    /// HTTP method, upper case
+    method: String,
+    /// Whole URL
+    url: String,
+    /// Agent that would ask
+    #[arg(long, default_value = setup::FIRST_AGENT)]
+    agent: String,
+    /// A header, `Name: value`; may be given more than once
+    #[arg(long = "header", short = 'H')]
+    headers: Vec<String>,
+    /// Body, or `@FILE`
+    #[arg(long)]
+    data: Option<String>,
+}
+
+#[derive(Args)]
+struct Vote {
+    /// Intent id, `int_…`
+    id: String,
+    /// Why; stands on the ledger and is shown to the agent
+    #[arg(long)]
+    rationale: String,
+}
+
+#[derive(Subcommand)]
+enum IntentCommand {
+    /// List intents, newest first
+    List {
+        /// Only those in this state
+        #[arg(long)]
+        state: Option<String>,
+        /// At most this many
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+    },
+    /// Show one with its votes
+    Show {
+        /// Intent id
+        id: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum PrincipalCommand {
+    /// Add one; its token is printed once
+    Add {
+        /// Name
+        name: String,
+        /// Who answers for an agent
+        #[arg(long, default_value = "")]
+        owner: String,
+        /// viewer, reviewer or admin (operators)
+        #[arg(long)]
+        role: Option<String>,
+    },
+    /// List them
+    List,
+    /// Refuse an agent for the time being
+    Suspend {
+        /// Name
+        name: String,
+    },
+    /// Serve a suspended agent again
+    Resume {
+        /// Name
+        name: String,
+    },
+    /// Refuse for good
+    Revoke {
+        /// Name
+        name: String,
+    },
+}
+
+#[derive(Subcommand)]
+enum LedgerCommand {
+    /// Print events, oldest first
+    Tail(LedgerTail),
+    /// Print the newest entry's number and hash
+    Head,
+    /// Verify the whole chain; works beside a running gate
+    Verify,
+    /// Verify, then build the database anew from the journal; the gate must be stopped
+    Rebuild,
+}
+
+/// Which events.
+#[derive(Args, Debug)]
+struct LedgerTail {
+    /// Only after this sequence number
+    #[arg(long)]
+    after: Option<u64>,
+    /// Only of this type, such as decision.denied
+    #[arg(long = "type")]
+    kind: Option<String>,
+    /// Only of this agent
+    #[arg(long)]
+    agent: Option<String>,
+    /// Only of this intent
+    #[arg(long)]
+    intent: Option<String>,
+    /// At most this many
+    #[arg(long, default_value_t = 20)]
+    limit: usize,
+}
+
+#[derive(Subcommand)]
+enum CaCommand {
+    /// Print the certificate as PEM
+    Export,
+}
+
+/// How a command ended, as an exit code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    /// Done.
+    Ok = 0,
+    /// Ran, and the answer is no.
+    Denied = 2,
+    /// The configuration is not valid.
+    Invalid = 3,
+    /// Something does not verify.
+    Unverified = 4,
+}
+
+/// Runs the command line of this process.
+pub fn main() -> ExitCode {
+    let line = Line::parse();
+    harden();
+    log();
+    match run(line) {
+        Ok(exit) => ExitCode::from(exit as u8),
+        Err(error) => {
+            say_error(&format!("{error:#}"));
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn run(line: Line) -> Result<Exit> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let home = Home::locate(line.home.as_deref());
+    let json = line.json;
+    runtime.block_on(async {
+        match line.command {
+            Command::Up => up::run(home?).await.map(|()| Exit::Ok),
+            Command::Demo => demo::run().await.map(|()| Exit::Ok),
+            Command::Init => look::init(&home?),
+            Command::Check => look::check(home?),
+            Command::Explain(what) => look::explain(home?, &what, json),
+            Command::Pending => ask::intents(home?, Some("held"), 100, json).await,
+            Command::Approve(vote) => ask::vote(home?, "approve", &vote, json).await,
+            Command::Deny(vote) => ask::vote(home?, "deny", &vote, json).await,
+            Command::Intents { what: IntentCommand::List { state, limit } } => {
+                ask::intents(home?, state.as_deref(), limit, json).await
+            }
+            Command::Intents { what: IntentCommand::Show { id } } => ask::intent(home?, &id).await,
+            Command::Agents { what } => ask::principals(home?, "agents", &what, json).await,
+            Command::Operators { what } => ask::principals(home?, "operators", &what, json).await,
+            Command::Reload => ask::reload(home?).await,
+            Command::Ledger { what } => ledger::run(home?, &what, json).await,
+            Command::Ca { what: CaCommand::Export } => look::export_ca(&home?),
+        }
+    })
+}
+
+/// Before any secret is read: no core dumps, and no file of ours for anybody else.
+fn harden() {
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
+    if let Err(error) = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0) {
+        say_error(&format!("core dumps could not be turned off: {error}"));
+    }
+    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
+        say_error(&format!("memory could not be closed to other processes: {error}"));
+    }
+}
+
+fn log() {
+    let filter = tracing_subscriber::EnvFilter::try_from_env("WRIT_LOG").unwrap_or_else(|_| "writ=info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}
+
+/// Writes a line to standard output. A closed pipe (`writ ledger tail | head`) ends the output quietly.
+fn say(text: &str) {
+    use std::io::Write;
+    drop(writeln!(std::io::stdout(), "{text}"));
+}
+
+fn say_error(text: &str) {
+    use std::io::Write;
+    drop(writeln!(std::io::stderr(), "writ: {text}"));
+}

@@ -1,0 +1,125 @@
+//! Commands that speak to a running gate over its operator door.
+
+use anyhow::{Result, bail};
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{Exit, PrincipalCommand, Vote, say};
+use crate::config::Config;
+use crate::door::Door;
+use crate::home::Home;
+
+/// Lists intents.
+pub(super) async fn intents(home: Home, state: Option<&str>, limit: usize, as_json: bool) -> Result<Exit> {
+    let door = Door::of(&Config::load(home)?)?;
+    let filter = state.map(|state| format!("state={state}&")).unwrap_or_default();
+    let found = door.ask(Method::GET, &format!("/v1/intents?{filter}limit={limit}"), None).await?;
+    if as_json {
+        say(&found.to_string());
+        return Ok(Exit::Ok);
+    }
+    let list = found.get("intents").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if list.is_empty() {
+        say("nothing");
+    }
+    for intent in list {
+        let request = |key| field(intent.get("request"), key);
+        say(&format!(
+            "{}  {}  {}",
+            field(Some(intent), "id"),
+            field(Some(intent), "status"),
+            field(Some(intent), "agent")
+        ));
+        say(&format!("    {} {}{}", request("method"), request("authority"), request("path")));
+        say(&format!(
+            "    {}  {} bytes  expires {}",
+            field(Some(intent), "destination"),
+            request("body_bytes"),
+            request("expires_at")
+        ));
+        for rule in intent.pointer("/request/rules").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
+            say(&format!("    {}: {}", field(Some(rule), "rule"), field(Some(rule), "reason")));
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+/// Shows one intent.
+pub(super) async fn intent(home: Home, id: &str) -> Result<Exit> {
+    let door = Door::of(&Config::load(home)?)?;
+    let found = door.ask(Method::GET, &format!("/v1/intents/{id}"), None).await?;
+    say(&serde_json::to_string_pretty(&found)?);
+    Ok(Exit::Ok)
+}
+
+/// Votes on what is shown now: its digest and its reasons go back with the vote.
+pub(super) async fn vote(home: Home, verdict: &str, vote: &Vote, as_json: bool) -> Result<Exit> {
+    let door = Door::of(&Config::load(home)?)?;
+    let page = format!("/v1/intents/{}", vote.id);
+    let shown = door.ask(Method::GET, &page, None).await?;
+    let request = shown.get("request");
+    let body =
+        json!({"rationale": vote.rationale, "digest": field(request, "digest"), "reasons": field(request, "reasons")});
+    let now = door.ask(Method::POST, &format!("{page}/{verdict}"), Some(&body)).await?;
+    if as_json {
+        say(&now.to_string());
+    } else {
+        say(&format!("{}  {}", vote.id, field(Some(&now), "status")));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Adds, lists or changes agents or operators.
+pub(super) async fn principals(home: Home, kind: &str, what: &PrincipalCommand, as_json: bool) -> Result<Exit> {
+    let door = Door::of(&Config::load(home)?)?;
+    let page = format!("/v1/{kind}");
+    let change = |name: &str, to: &str| format!("{page}/{name}/{to}");
+    let answer = match what {
+        PrincipalCommand::Add { name, owner, role } => {
+            if role.is_some() && kind == "agents" {
+                bail!("agents have no role; leave `--role` out");
+            }
+            let new = json!({"name": name, "owner": owner, "role": role});
+            door.ask(Method::POST, &page, Some(&new)).await?
+        }
+        PrincipalCommand::List => door.ask(Method::GET, &page, None).await?,
+        PrincipalCommand::Suspend { name } => door.ask(Method::POST, &change(name, "suspend"), None).await?,
+        PrincipalCommand::Resume { name } => door.ask(Method::POST, &change(name, "resume"), None).await?,
+        PrincipalCommand::Revoke { name } => door.ask(Method::POST, &change(name, "revoke"), None).await?,
+    };
+    if as_json {
+        say(&answer.to_string());
+        return Ok(Exit::Ok);
+    }
+    for each in answer.get(kind).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
+        say(&format!(
+            "{}  {}  {}{}",
+            field(Some(each), "name"),
+            field(Some(each), "standing"),
+            field(Some(each), "owner"),
+            field(Some(each), "role")
+        ));
+    }
+    if let Some(token) = answer.get("token").and_then(Value::as_str) {
+        say(&format!("{}\n  token, shown this once: {token}", field(Some(&answer), "name")));
+    } else if answer.get("standing").is_some() {
+        say(&format!("{}  {}", field(Some(&answer), "name"), field(Some(&answer), "standing")));
+    }
+    Ok(Exit::Ok)
+}
+
+/// Has the gate load its rules again.
+pub(super) async fn reload(home: Home) -> Result<Exit> {
+    Door::of(&Config::load(home)?)?.ask(Method::POST, "/v1/reload", None).await?;
+    say("loaded");
+    Ok(Exit::Ok)
+}
+
+/// A field as text; numbers too, absent and null as nothing.
+fn field(of: Option<&Value>, key: &str) -> String {
+    match of.and_then(|value| value.get(key)) {
+        Some(Value::String(text)) => text.clone(),
+        None | Some(Value::Null) => String::new(),
+        Some(other @ (Value::Array(_) | Value::Bool(_) | Value::Number(_) | Value::Object(_))) => other.to_string(),
+    }
+}

@@ -1,0 +1,91 @@
+//! `writ ledger`: reads through a running gate, verifies beside it, rebuilds without it.
+
+use anyhow::Result;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{Exit, LedgerCommand, LedgerTail, say, say_error};
+use crate::config::Config;
+use crate::door::Door;
+use crate::home::Home;
+
+/// Runs one of the ledger's commands.
+pub(super) async fn run(home: Home, what: &LedgerCommand, as_json: bool) -> Result<Exit> {
+    match what {
+        LedgerCommand::Tail(tail) => print(home, tail, as_json).await,
+        LedgerCommand::Head => head(home, as_json).await,
+        LedgerCommand::Verify => {
+            Ok(verdict(::ledger::verify(&home.data()).map_err(|error| error.to_string()), as_json))
+        }
+        LedgerCommand::Rebuild => {
+            Ok(verdict(::ledger::rebuild(&home.data()).map_err(|error| error.to_string()), as_json))
+        }
+    }
+}
+
+async fn print(home: Home, tail: &LedgerTail, as_json: bool) -> Result<Exit> {
+    let door = Door::of(&Config::load(home)?)?;
+    let mut page = format!("/v1/events?limit={}", tail.limit);
+    let filters = [("type", tail.kind.clone()), ("agent", tail.agent.clone()), ("intent", tail.intent.clone())];
+    for (name, value) in filters.into_iter().chain([("after", tail.after.map(|after| after.to_string()))]) {
+        if let Some(value) = value {
+            page.push_str(&format!("&{name}={value}"));
+        }
+    }
+    let lines = door.fetch(Method::GET, &page, None).await?;
+    for line in String::from_utf8_lossy(&lines).lines() {
+        say(&if as_json { line.to_owned() } else { readable(line) });
+    }
+    Ok(Exit::Ok)
+}
+
+async fn head(home: Home, as_json: bool) -> Result<Exit> {
+    let head = Door::of(&Config::load(home)?)?.ask(Method::GET, "/v1/head", None).await?;
+    let text =
+        |key: &str| head.get(key).map(|value| value.to_string().trim_matches('"').to_owned()).unwrap_or_default();
+    say(&if as_json {
+        head.to_string()
+    } else {
+        format!("{}  {}  {}  {}", text("seq"), text("entry_hash"), text("ts"), text("origin"))
+    });
+    Ok(Exit::Ok)
+}
+
+fn verdict(result: Result<::ledger::Verified, String>, as_json: bool) -> Exit {
+    match result {
+        Ok(verified) if as_json => {
+            say(&json!({"verified": true, "entries": verified.entries, "head": verified.head_hash, "origin": verified.origin}).to_string());
+            Exit::Ok
+        }
+        Ok(verified) => {
+            say(&format!("verified: {} entries, head {}", verified.entries, verified.head_hash));
+            Exit::Ok
+        }
+        Err(fault) => {
+            say_error(&fault);
+            Exit::Unverified
+        }
+    }
+}
+
+/// One line a person can read: number, time, type, and what it is about.
+fn readable(line: &str) -> String {
+    let Ok(event) = serde_json::from_str::<Value>(line) else { return line.to_owned() };
+    let text = |pointer: &str| {
+        event.pointer(pointer).map(|value| value.to_string().trim_matches('"').to_owned()).unwrap_or_default()
+    };
+    let about = [
+        text("/agent_id"),
+        text("/dest_key"),
+        text("/data/method"),
+        format!("{}{}", text("/data/authority"), text("/data/path")),
+        text("/data/status"),
+        text("/data/code"),
+        text("/data/operator"),
+        text("/data/rationale"),
+        text("/data/reason"),
+        text("/intent_id"),
+    ];
+    let about: Vec<String> = about.into_iter().filter(|part| !part.is_empty()).collect();
+    format!("{:>6}  {}  {:<28} {}", text("/seq"), text("/ts"), text("/type"), about.join("  "))
+}

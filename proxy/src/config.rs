@@ -1,0 +1,251 @@
+//! The gate's own configuration: `writ.yaml`, its `WRIT_…` variables, `credentials.yaml`, and the rules they go with.
+//!
+//! Files are read once into final types; nothing is checked again later. Every fault is reported with its file and a
+//! remedy, and none is guessed around.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use policy::{Rules, Source, yaml};
+use serde::Deserialize;
+
+use crate::credential::{Credential, RawCredentials};
+use crate::home::Home;
+use crate::limits::Limits;
+
+/// Everything the gate was told, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// Where the files are.
+    pub home: Home,
+    /// Address of the forward door.
+    pub forward: SocketAddr,
+    /// Address of the operator door.
+    pub operator: SocketAddr,
+    /// Limits in force.
+    pub limits: Arc<Limits>,
+    /// Status code of held requests.
+    pub hold_status: u16,
+    /// Where agents reach the agent API, if not at the door they came through.
+    pub public_url: Option<String>,
+    /// PEM file of roots trusted besides the public ones.
+    pub roots: Option<PathBuf>,
+    /// `host:port` → the address to dial in its place.
+    pub connect_to: BTreeMap<String, SocketAddr>,
+    /// Credentials by name.
+    pub credentials: BTreeMap<String, Credential>,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawConfig {
+    doors: RawDoors,
+    limits: Limits,
+    answers: RawAnswers,
+    upstream: RawUpstream,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawDoors {
+    forward: SocketAddr,
+    operator: SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawAnswers {
+    hold_status: u16,
+    public_url: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+struct RawUpstream {
+    roots: Option<PathBuf>,
+    connect_to: BTreeMap<String, SocketAddr>,
+}
+
+// === impl Config ===
+
+impl Config {
+    /// Reads and checks everything but the rules.
+    ///
+    /// # Errors
+    /// Names the file, the line where there is one, and what to do.
+    pub fn load(home: Home) -> Result<Config> {
+        home.check()?;
+        let raw = read_config(&home.config(), |name| std::env::var(name).ok())?;
+        if raw.doors.forward == raw.doors.operator && raw.doors.forward.port() != 0 {
+            bail!("`doors.forward` and `doors.operator` are the same address; give the operator door its own");
+        }
+        if !matches!(raw.answers.hold_status, 202 | 400..=499) {
+            bail!("`answers.hold_status` is {}; use 202 or a 4xx code such as 409", raw.answers.hold_status);
+        }
+        let credentials = read_credentials(&home.credentials())?;
+        Ok(Config {
+            home,
+            forward: raw.doors.forward,
+            operator: raw.doors.operator,
+            limits: Arc::new(raw.limits),
+            hold_status: raw.answers.hold_status,
+            public_url: raw.answers.public_url,
+            roots: raw.upstream.roots,
+            connect_to: raw.upstream.connect_to,
+            credentials,
+        })
+    }
+
+    /// Reads destinations and policies as they are now.
+    ///
+    /// # Errors
+    /// All faults found, one a line, each with file, line and remedy.
+    pub fn rules(&self) -> Result<Rules> {
+        let destinations = source(&self.home.destinations())?;
+        let mut policies = Vec::new();
+        for path in self.home.policy_files()? {
+            let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+            policies.push((id, source(&path)?));
+        }
+        let names: BTreeSet<String> = self.credentials.keys().cloned().collect();
+        let rules = Rules::load(&destinations, &policies, &names).map_err(|errors| {
+            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            anyhow::anyhow!("{}", lines.join("\n"))
+        })?;
+        self.check_bindings(&rules)?;
+        Ok(rules)
+    }
+
+    /// A destination may use a credential only for hosts that the credential is bound to.
+    fn check_bindings(&self, rules: &Rules) -> Result<()> {
+        for destination in rules.destinations() {
+            let Some(name) = destination.credential.as_deref() else { continue };
+            let credential = self.credentials.get(name);
+            let stray = destination.hosts().find(|host| !credential.is_some_and(|credential| credential.covers(host)));
+            if let Some(host) = stray {
+                let (file, key) = (self.home.destinations(), &destination.key);
+                bail!(
+                    "{}: destination `{key}` sends credential `{name}` to `{host}`, which the `hosts:` of that credential \
+                     do not list; add it there or use another credential",
+                    file.display()
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+// === impl RawDoors ===
+
+impl Default for RawDoors {
+    fn default() -> RawDoors {
+        RawDoors {
+            forward: SocketAddr::from(([127, 0, 0, 1], 4001)),
+            operator: SocketAddr::from(([127, 0, 0, 1], 8787)),
+        }
+    }
+}
+
+// === impl RawAnswers ===
+
+impl Default for RawAnswers {
+    fn default() -> RawAnswers {
+        RawAnswers { hold_status: 202, public_url: None }
+    }
+}
+
+/// Reads `writ.yaml`, absent or empty meaning all defaults, and lays the variables over it.
+fn read_config(path: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<RawConfig> {
+    let text = if path.exists() { source(path)?.text } else { String::new() };
+    let has_content = text.lines().any(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty());
+    let mut raw: RawConfig = if has_content {
+        let source = Source { name: path.display().to_string(), text };
+        yaml::read(&source).map_err(|error| anyhow::anyhow!("{error}"))?
+    } else {
+        RawConfig::default()
+    };
+    overlay("WRIT_DOORS_FORWARD", &variable, &mut raw.doors.forward)?;
+    overlay("WRIT_DOORS_OPERATOR", &variable, &mut raw.doors.operator)?;
+    overlay("WRIT_ANSWERS_HOLD_STATUS", &variable, &mut raw.answers.hold_status)?;
+    raw.answers.public_url = variable("WRIT_ANSWERS_PUBLIC_URL").or(raw.answers.public_url);
+    raw.upstream.roots = variable("WRIT_UPSTREAM_ROOTS").map(PathBuf::from).or(raw.upstream.roots);
+    for (name, _) in Limits::TABLE {
+        let key = format!("WRIT_LIMITS_{}", name.to_ascii_uppercase());
+        if let Some(field) = raw.limits.field(name) {
+            overlay(&key, &variable, field)?;
+        }
+    }
+    Ok(raw)
+}
+
+fn overlay<T: std::str::FromStr>(key: &str, variable: &impl Fn(&str) -> Option<String>, field: &mut T) -> Result<()> {
+    if let Some(text) = variable(key) {
+        *field = text.trim().parse().ok().with_context(|| format!("{key}=`{text}` is not a value for this setting"))?;
+    }
+    Ok(())
+}
+
+fn read_credentials(path: &Path) -> Result<BTreeMap<String, Credential>> {
+    if !path.exists() {
+        return Ok(BTreeMap::new());
+    }
+    let raw: RawCredentials = yaml::read(&source(path)?).map_err(|error| anyhow::anyhow!("{error}"))?;
+    raw.check().map_err(|faults| anyhow::anyhow!("{}: {}", path.display(), faults.join("\n")))
+}
+
+/// The text of a file under the name that errors show.
+fn source(path: &Path) -> Result<Source> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    Ok(Source { name: path.display().to_string(), text })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str, variables: &[(&str, &str)]) -> Result<RawConfig> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("writ.yaml");
+        fs::write(&path, text).unwrap();
+        read_config(&path, |name| {
+            variables.iter().find(|(each, _)| *each == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    #[test]
+    fn an_empty_file_means_defaults_and_variables_win() {
+        assert_eq!(config("# nothing\n", &[]).unwrap().doors.forward.port(), 4001);
+        let raw = config(
+            "doors:\n  forward: 127.0.0.1:1\nlimits:\n  body_bytes: 7\n",
+            &[("WRIT_DOORS_FORWARD", "127.0.0.1:2")],
+        )
+        .unwrap();
+        assert_eq!((raw.doors.forward.port(), raw.limits.body_bytes), (2, 7));
+    }
+
+    #[test]
+    fn every_limit_can_be_set_in_the_file_and_by_a_variable() {
+        for (name, default) in Limits::TABLE {
+            let set = default + 1;
+            let mut from_file = config(&format!("limits:\n  {name}: {set}\n"), &[]).unwrap();
+            assert_eq!(from_file.limits.field(name).copied(), Some(set), "{name}");
+            let key = format!("WRIT_LIMITS_{}", name.to_ascii_uppercase());
+            let mut from_variable = config("", &[(&key, &set.to_string())]).unwrap();
+            assert_eq!(from_variable.limits.field(name).copied(), Some(set), "{key}");
+        }
+    }
+
+    #[test]
+    fn unknown_and_duplicate_keys_name_file_and_line() {
+        for text in ["doors:\n  forwad: 127.0.0.1:1\n", "limits:\n  headers: 1\n  headers: 2\n", "limits:\n  x: 1\n"] {
+            let error = format!("{:#}", config(text, &[]).unwrap_err());
+            assert!(error.contains("writ.yaml:2") || error.contains("writ.yaml:3"), "{text}: {error}");
+        }
+        let error = format!("{:#}", config("", &[("WRIT_LIMITS_HEADERS", "many")]).unwrap_err());
+        assert!(error.contains("WRIT_LIMITS_HEADERS"), "{error}");
+    }
+}

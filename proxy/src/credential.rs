@@ -1,0 +1,268 @@
+//! What `credentials.yaml` says: where a secret is, which hosts it may go to, and how it is put into a request.
+
+use std::collections::BTreeMap;
+
+use policy::{Authority, Scheme};
+use serde::Deserialize;
+use vault::Reference;
+
+/// One entry of `credentials.yaml`.
+#[derive(Debug)]
+pub struct Credential {
+    /// Where the secret is.
+    pub reference: Reference,
+    /// How it goes into a request.
+    pub shape: Shape,
+    /// Hosts it may go to: exact names, or `*.suffix`.
+    hosts: Vec<String>,
+}
+
+/// Where in a request a secret goes. Templates hold `{secret}`.
+#[derive(Debug)]
+pub enum Shape {
+    /// `Authorization: Basic`, user and password templates (RFC 7617).
+    Basic {
+        /// Template of the user name.
+        user: String,
+        /// Template of the password.
+        password: String,
+    },
+    /// A header of this name, lower case, with this template.
+    Header {
+        /// Header name.
+        name: String,
+        /// Template of its value.
+        value: String,
+    },
+    /// A query parameter of this name.
+    Query {
+        /// Parameter name.
+        name: String,
+    },
+}
+
+/// The file as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCredentials {
+    #[serde(default)]
+    credentials: BTreeMap<String, RawCredential>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCredential {
+    secret: String,
+    hosts: Vec<String>,
+    inject: RawInject,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawInject {
+    bearer: Option<String>,
+    basic: Option<RawBasic>,
+    header: Option<RawHeader>,
+    query: Option<RawQuery>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBasic {
+    user: String,
+    #[serde(default)]
+    password: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawHeader {
+    name: String,
+    #[serde(default = "plain_template")]
+    value: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawQuery {
+    name: String,
+}
+
+// === impl Credential ===
+
+impl Credential {
+    /// Whether the secret may go to `authority`: one of its hosts, over TLS.
+    pub fn is_bound_to(&self, authority: &Authority) -> bool {
+        authority.scheme() == Scheme::Https && self.hosts.iter().any(|host| covers(host, authority.host().as_str()))
+    }
+
+    /// Whether the secret may go to every host that the pattern of a destination can match.
+    pub fn covers(&self, pattern: &str) -> bool {
+        self.hosts.iter().any(|host| host == pattern || covers(host, pattern.trim_start_matches("*.")))
+    }
+}
+
+// === impl RawCredentials ===
+
+impl RawCredentials {
+    /// Checks every entry.
+    ///
+    /// # Errors
+    /// One sentence per fault, naming the entry and what to write instead; never a secret.
+    pub fn check(self) -> Result<BTreeMap<String, Credential>, Vec<String>> {
+        let mut checked = BTreeMap::new();
+        let mut faults = Vec::new();
+        for (name, raw) in self.credentials {
+            match credential(raw) {
+                Ok(credential) => {
+                    checked.insert(name, credential);
+                }
+                Err(fault) => faults.push(format!("credential `{name}`: {fault}")),
+            }
+        }
+        if faults.is_empty() { Ok(checked) } else { Err(faults) }
+    }
+}
+
+fn credential(raw: RawCredential) -> Result<Credential, String> {
+    let reference = raw.secret.parse::<Reference>().map_err(|error| error.to_string())?;
+    if raw.hosts.is_empty() {
+        return Err("`hosts:` is empty; name the hosts this secret may go to".to_owned());
+    }
+    let hosts = raw.hosts.iter().map(|host| bound_host(host)).collect::<Result<_, _>>()?;
+    Ok(Credential { reference, shape: shape(raw.inject)?, hosts })
+}
+
+fn bound_host(host: &str) -> Result<String, String> {
+    let host = host.to_ascii_lowercase();
+    let suffix = host.strip_prefix("*.");
+    if policy::Host::parse(suffix.unwrap_or(&host)).is_err() {
+        return Err(format!("`{host}` is not a host name or `*.suffix`"));
+    }
+    if suffix.is_some_and(|suffix| !suffix.contains('.') || SHARED_SUFFIXES.contains(&suffix)) {
+        return Err(format!("under `{host}` anybody can have a name; list the exact hosts this secret may go to"));
+    }
+    Ok(host)
+}
+
+fn shape(raw: RawInject) -> Result<Shape, String> {
+    let RawInject { bearer, basic, header, query } = raw;
+    let shapes = [
+        bearer.map(|template| Shape::Header { name: "authorization".to_owned(), value: format!("Bearer {template}") }),
+        basic.map(|basic| Shape::Basic { user: basic.user, password: basic.password }),
+        header.map(|header| Shape::Header { name: header.name.to_ascii_lowercase(), value: header.value }),
+        query.map(|query| Shape::Query { name: query.name }),
+    ];
+    let mut given = shapes.into_iter().flatten();
+    let (Some(shape), None) = (given.next(), given.next()) else {
+        return Err("`inject:` needs exactly one of bearer, basic, header, query".to_owned());
+    };
+    check_shape(&shape)?;
+    Ok(shape)
+}
+
+fn check_shape(shape: &Shape) -> Result<(), String> {
+    let (templates, name) = match shape {
+        Shape::Basic { user, password } => (format!("{user}{password}"), None),
+        Shape::Header { name, value } => (value.clone(), Some(name)),
+        Shape::Query { name } => (plain_template(), Some(name)),
+    };
+    if !templates.contains(PLACEHOLDER) {
+        return Err(format!("the template holds no `{PLACEHOLDER}`"));
+    }
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    match name {
+        Some(name) if name.is_empty() || !name.bytes().all(plain) => Err(format!("`{name}` is not a plain name")),
+        Some(name) if ["host", "content-length", "transfer-encoding", "connection"].contains(&name.as_str()) => {
+            Err(format!("`{name}` frames the request and cannot carry a secret"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn covers(pattern: &str, host: &str) -> bool {
+    match pattern.strip_prefix("*.") {
+        Some(suffix) => host.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1),
+        None => pattern == host,
+    }
+}
+
+fn plain_template() -> String {
+    PLACEHOLDER.to_owned()
+}
+
+/// Where a template takes the secret.
+pub const PLACEHOLDER: &str = "{secret}";
+
+/// Suffixes under which strangers get names of their own; a secret bound to all of them would be anybody's.
+const SHARED_SUFFIXES: &[&str] = &[
+    "amazonaws.com",
+    "appspot.com",
+    "azurewebsites.net",
+    "cloudfront.net",
+    "core.windows.net",
+    "fly.dev",
+    "github.io",
+    "googleapis.com",
+    "herokuapp.com",
+    "netlify.app",
+    "ngrok.io",
+    "onrender.com",
+    "pages.dev",
+    "run.app",
+    "s3.amazonaws.com",
+    "vercel.app",
+    "web.app",
+    "workers.dev",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<BTreeMap<String, Credential>, String> {
+        let source = policy::Source { name: "credentials.yaml".to_owned(), text: text.to_owned() };
+        let raw: RawCredentials = policy::yaml::read(&source).map_err(|error| error.to_string())?;
+        raw.check().map_err(|faults| faults.join("\n"))
+    }
+
+    fn one(entry: &str) -> Result<Credential, String> {
+        read(&format!("credentials:\n  x: {entry}\n")).map(|mut all| all.remove("x").unwrap())
+    }
+
+    #[test]
+    fn a_secret_goes_to_its_hosts_over_tls_only() {
+        let stripe = one(
+            "{ secret: env://K, hosts: [api.stripe.com, \"*.my.salesforce.com\"], inject: { bearer: \"{secret}\" } }",
+        )
+        .unwrap();
+        let bound = |scheme, name: &str| stripe.is_bound_to(&Authority::parse(scheme, name).unwrap());
+        assert!(bound(Scheme::Https, "api.stripe.com"));
+        assert!(bound(Scheme::Https, "acme.my.salesforce.com"));
+        assert!(!bound(Scheme::Http, "api.stripe.com"));
+        for host in
+            ["evil.com", "api.stripe.com.evil.com", "evilapi.stripe.com", "my.salesforce.com", "xmy.salesforce.com"]
+        {
+            assert!(!bound(Scheme::Https, host), "{host}");
+        }
+        assert!(stripe.covers("api.stripe.com") && !stripe.covers("*.stripe.com"));
+    }
+
+    #[test]
+    fn faults_are_named() {
+        let faults = [
+            ("{ secret: nope, hosts: [a.com], inject: { bearer: \"{secret}\" } }", "reference"),
+            ("{ secret: env://K, hosts: [], inject: { bearer: \"{secret}\" } }", "hosts"),
+            ("{ secret: env://K, hosts: [\"*.amazonaws.com\"], inject: { bearer: \"{secret}\" } }", "exact hosts"),
+            ("{ secret: env://K, hosts: [a.com], inject: {} }", "exactly one"),
+            ("{ secret: env://K, hosts: [a.com], inject: { bearer: x } }", "{secret}"),
+            ("{ secret: env://K, hosts: [a.com], inject: { header: { name: host } } }", "frames"),
+            ("{ secret: env://K, hosts: [a.com], inject: { bearer: \"{secret}\" }, extra: 1 }", "extra"),
+        ];
+        for (entry, expected) in faults {
+            let fault = one(entry).err().unwrap_or_default();
+            assert!(fault.contains(expected), "{entry}: {fault}");
+        }
+        assert!(read("credentials:\n  x: {}\n  x: {}\n").is_err(), "a duplicate entry");
+    }
+}

@@ -1,0 +1,311 @@
+//! One request, top to bottom: who, what, may it, record, send, reply. The order of the lines is the order of trust.
+//!
+//! A live request and one that a person approved later are decided by the same [`decide`](policy::Rules::decide) and
+//! carried out by the same [`relay::execute`]; an approval is one more fact, never a way around.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use hyper::body::Incoming;
+use jiff::Timestamp;
+use ledger::{EventType, Intent, State};
+use policy::{Body, Decision, Facts, Grant};
+
+use crate::body::{self, Reply, Share};
+use crate::canonical::{self, Asked, Way};
+use crate::framed::Verdicts;
+use crate::gate::Gate;
+use crate::permit::Permit;
+use crate::record::{self, Source, Trace};
+use crate::refusal::Refusal;
+use crate::relay::{self, Live, Sink};
+use crate::{agent, hold, inject, intents};
+
+/// Where a request came from: one for each connection, or for each tunnel in it.
+#[derive(Debug)]
+pub struct Caller {
+    /// Address of the client.
+    pub peer: SocketAddr,
+    /// Plain, or in a tunnel.
+    pub way: Way,
+    /// Who opened the tunnel; a tunnel's identity is never read again.
+    pub agent: Option<String>,
+    /// What the reader of this connection refused.
+    pub verdicts: Verdicts,
+    /// URL under which this caller reaches the agent API.
+    pub base: String,
+}
+
+/// A request that policy allows, or that now waits.
+enum Admitted {
+    Go(Box<Grant>),
+    Wait(String),
+}
+
+/// Answers one request. Never fails: what goes wrong is a refusal with an answer of its own.
+pub async fn handle(gate: Arc<Gate>, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Reply> {
+    let number = caller.verdicts.next();
+    let trace = match Trace::begin(request.headers()) {
+        Ok(trace) => trace,
+        Err(refusal) => return refusal.respond(&unnamed()).map(Reply::from),
+    };
+    let mut agent = caller.agent.clone();
+    match attempt(&gate, &caller, request, &trace, (number, &mut agent)).await {
+        Ok(reply) => reply,
+        Err(refusal) => refuse(&gate, refusal, caller.peer.ip(), agent.as_deref(), &trace).await,
+    }
+}
+
+/// The way of a request. Everything that can go wrong leaves it through `?`.
+async fn attempt(
+    gate: &Arc<Gate>,
+    caller: &Caller,
+    request: Request<Incoming>,
+    trace: &Trace,
+    (number, agent): (u64, &mut Option<String>),
+) -> Result<Response<Reply>, Refusal> {
+    let refused = body::verdict(&caller.verdicts, number);
+    if let Some(refusal) = refused() {
+        return Err(refusal);
+    }
+    let (parts, incoming) = request.into_parts();
+    let asked = canonical::read(&parts, &caller.way)?;
+    if asked.authority.is_none() && intents::is_public(&asked) {
+        return intents::public(gate, &asked);
+    }
+    let name = identify(gate, caller, &asked)?;
+    *agent = Some(name.clone());
+    if asked.authority.is_none() {
+        return intents::answer(gate, &asked, &name, &caller.base).await;
+    }
+    let limit = body_limit(gate, &asked);
+    let (bytes, share) = body::collect(incoming, limit, &gate.bodies, refused).await?;
+    let wait = waits(gate, &asked);
+    let facts = facts(gate, asked, name, bytes)?;
+    match admit(gate, &facts, trace).await? {
+        Admitted::Go(grant) => execute(gate, *grant, facts, trace, share).await,
+        Admitted::Wait(intent) => held(gate, &intent, wait, &caller.base).await,
+    }
+}
+
+/// Who: the tunnel's identity, or the credential of this request.
+fn identify(gate: &Gate, caller: &Caller, asked: &Asked) -> Result<String, Refusal> {
+    match &caller.agent {
+        Some(name) => agent::still_served(&gate.principals, name).map(|()| name.clone()),
+        None => {
+            let own_api = if asked.authority.is_none() { asked.header("authorization") } else { None };
+            agent::identify(&gate.principals, asked.header("proxy-authorization").or(own_api)).map(|agent| agent.name)
+        }
+    }
+}
+
+/// What: the request as it would be sent, before any credential of the gate.
+fn facts(gate: &Gate, asked: Asked, agent: String, bytes: Bytes) -> Result<Facts, Refusal> {
+    let mut headers = asked.forwarded()?;
+    let mut query = asked.query;
+    let authority = asked.authority.ok_or(Refusal::NotFound)?;
+    let rules = gate.rules();
+    let destination = rules.destination(&asked.method, &authority, &asked.path);
+    let credential = destination.and_then(|destination| destination.credential.as_deref());
+    if let Some(credential) = credential.and_then(|name| gate.config.credentials.get(name)) {
+        inject::strip(credential, &mut headers, &mut query);
+    }
+    let facts = Facts {
+        agent,
+        method: asked.method,
+        authority,
+        path: asked.path,
+        query,
+        headers,
+        body: Body::new(bytes),
+        votes: Vec::new(),
+    };
+    if carries_token(&facts) { Err(Refusal::TokenInRequest) } else { Ok(facts) }
+}
+
+/// May it: decided on the policy in force now. A hold is sealed and recorded; a denial becomes a refusal.
+async fn admit(gate: &Gate, facts: &Facts, trace: &Trace) -> Result<Admitted, Refusal> {
+    match gate.rules().decide(facts, Timestamp::now()) {
+        Decision::Allow(grant) => Ok(Admitted::Go(Box::new(grant))),
+        Decision::Deny(denial) => Err(Refusal::Denied(Box::new((denial, facts.clone())))),
+        Decision::Hold(hold) => hold::park(gate, facts, &hold, trace).await.map(Admitted::Wait),
+    }
+}
+
+/// Record, then send: the execution runs in a task of its own, this connection only receives.
+async fn execute(
+    gate: &Arc<Gate>,
+    grant: Grant,
+    facts: Facts,
+    trace: &Trace,
+    share: Share,
+) -> Result<Response<Reply>, Refusal> {
+    let (permit, ticket) = Permit::record(gate, grant, facts, trace, None).await?;
+    let (sink, Live { head, frames }) = relay::live();
+    let task = Arc::clone(gate);
+    gate.tasks.spawn(async move {
+        relay::execute(task, permit, ticket, sink).await;
+        drop(share);
+    });
+    let head = head.await.map_err(|_| Refusal::UnknownOutcome("the execution broke off".to_owned()))??;
+    Ok(Response::from_parts(head, Reply::Stream(frames)))
+}
+
+/// Answers for a request that waits: at once, or when it is decided and done.
+async fn held(gate: &Gate, intent: &str, wait: u64, base: &str) -> Result<Response<Reply>, Refusal> {
+    let intent = hold::wait(gate, intent, wait).await.ok_or(Refusal::NotFound)?;
+    hold::answer(gate, &intent, base).await
+}
+
+/// A vote arrived, or the gate started again: decides anew on an intent, and carries it out when that is allowed.
+pub async fn resume(gate: Arc<Gate>, id: String) {
+    let Some(intent) = gate.ledger.intent(&id) else { return };
+    let waiting = match intent.state {
+        State::Approved | State::Held => !is_expired(&gate, &intent),
+        State::Blocked
+        | State::Cancelled
+        | State::Executing
+        | State::Expired
+        | State::Failed
+        | State::Rejected
+        | State::Succeeded
+        | State::Unknown => false,
+    };
+    if !waiting {
+        return;
+    }
+    if let Err(refusal) = decide_again(&gate, &intent).await {
+        tracing::warn!(
+            intent = id,
+            code = refusal.answer().code,
+            cause = refusal.cause(),
+            "an approved request was not carried out"
+        );
+    }
+}
+
+async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> {
+    let unsealed = hold::unpark(gate, intent).await;
+    let (facts, trace) = unsealed.map_err(|error| Refusal::LedgerUnavailable(format!("{error:#}")))?;
+    match gate.rules().decide(&facts, Timestamp::now()) {
+        Decision::Allow(grant) => {
+            if intent.state == State::Held {
+                let granted = record::about_intent(EventType::ApprovalGranted, intent);
+                record::durable(gate, vec![granted], None).await?;
+            }
+            let (permit, ticket) = Permit::record(gate, grant, facts, &trace, Some(&intent.id)).await?;
+            gate.tasks.spawn(relay::execute(Arc::clone(gate), permit, ticket, Sink::Mailbox));
+            Ok(())
+        }
+        Decision::Deny(denial) => {
+            let denied = record::decision(EventType::DecisionDenied, &trace, &facts, &denial.basis).intent(&intent.id);
+            record::durable(gate, vec![denied], None).await.map(|_| ())
+        }
+        // The reasons shown are not the reasons now: the votes given do not count for these, so it is held anew.
+        Decision::Hold(hold) if hold.reasons != hold::text(&intent.opened.data, "reasons") => {
+            let again = hold::held_draft(&facts, &hold, &trace).intent(&intent.id);
+            record::durable(gate, vec![again], None).await.map(|_| ())
+        }
+        Decision::Hold(_) => Ok(()),
+    }
+}
+
+/// Whether nobody may decide on it any more. Time never goes back: the ledger's last entry counts too.
+pub fn is_expired(gate: &Gate, intent: &Intent) -> bool {
+    let now = Timestamp::now().max(gate.ledger.head().ts);
+    let expires = hold::text(&intent.opened.data, "expires_at").parse::<Timestamp>();
+    expires.map_or(true, |expires| expires <= now)
+}
+
+/// Records a refusal, then answers with it; when it cannot be recorded, the answer says so instead.
+pub async fn refuse(
+    gate: &Arc<Gate>,
+    refusal: Refusal,
+    peer: IpAddr,
+    agent: Option<&str>,
+    trace: &Trace,
+) -> Response<Reply> {
+    let recorded = match &refusal {
+        Refusal::Denied(denied) => {
+            let (denial, facts) = denied.as_ref();
+            let draft = record::decision(EventType::DecisionDenied, trace, facts, &denial.basis);
+            record::durable(gate, vec![draft], None).await.map(|_| ())
+        }
+        // On the ledger already as the state of an intent or the outcome of an execution, or nothing to hold against anyone.
+        Refusal::Cancelled(_)
+        | Refusal::Expired(_)
+        | Refusal::LedgerUnavailable(_)
+        | Refusal::NotFound
+        | Refusal::NotIdentified
+        | Refusal::Pending(_)
+        | Refusal::Rejected(..)
+        | Refusal::Upstream(_)
+        | Refusal::UnknownOutcome(_)
+        | Refusal::VaultUnavailable(_) => Ok(()),
+        Refusal::AgentSuspended
+        | Refusal::Ambiguous(_)
+        | Refusal::AuthorityMismatch(_)
+        | Refusal::BodyTooLarge(_)
+        | Refusal::Busy(_)
+        | Refusal::ClientGone
+        | Refusal::Expectation
+        | Refusal::HeadTooLarge(_)
+        | Refusal::MethodRefused(_)
+        | Refusal::SlowRequest(_)
+        | Refusal::TokenInRequest
+        | Refusal::TooMany(_)
+        | Refusal::WrongCredential => gate.refusals.record(gate, &Source { peer, agent }, &refusal, trace).await,
+    };
+    let told = recorded.err().unwrap_or(refusal);
+    if !told.cause().is_empty() {
+        tracing::error!(code = told.answer().code, cause = told.cause(), correlation = trace.correlation, "refused");
+    }
+    told.respond(trace).map(Reply::from)
+}
+
+fn body_limit(gate: &Gate, asked: &Asked) -> u64 {
+    let rules = gate.rules();
+    let destination =
+        asked.authority.as_ref().and_then(|authority| rules.destination(&asked.method, authority, &asked.path));
+    destination.and_then(|destination| destination.max_body).unwrap_or(gate.limits.body_bytes)
+}
+
+/// Seconds the caller wants its connection kept open for a decision: `Prefer: wait=N` (RFC 7240), `X-Gate-Wait: true`,
+/// or what the destination says.
+fn waits(gate: &Gate, asked: &Asked) -> u64 {
+    let preferred =
+        asked.headers.iter().filter(|(name, _)| name == "prefer").flat_map(|(_, value)| value.split([',', ';']));
+    let preferred =
+        preferred.filter_map(|each| each.trim().strip_prefix("wait=")).find_map(|seconds| seconds.parse().ok());
+    if let Some(seconds) = preferred {
+        return seconds;
+    }
+    if asked.header("x-gate-wait").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        return gate.limits.wait_seconds;
+    }
+    let rules = gate.rules();
+    let destination =
+        asked.authority.as_ref().and_then(|authority| rules.destination(&asked.method, authority, &asked.path));
+    destination.and_then(|destination| destination.wait_seconds).unwrap_or(0)
+}
+
+/// A gate token anywhere in what would be sent.
+fn carries_token(facts: &Facts) -> bool {
+    let marks = [crate::principal::Kind::Agent.prefix(), crate::principal::Kind::Operator.prefix()];
+    let texts = facts
+        .headers
+        .iter()
+        .map(|(_, value)| value.as_str())
+        .chain([facts.path.as_str()])
+        .chain(facts.query.as_deref());
+    let in_text = texts.into_iter().any(|text| marks.iter().any(|mark| text.contains(mark)));
+    let body = facts.body.bytes();
+    in_text || marks.iter().any(|mark| body.windows(mark.len()).any(|window| window == mark.as_bytes()))
+}
+
+/// For the answer that says that not even an id could be made.
+fn unnamed() -> Trace {
+    Trace { correlation: String::new(), run: None, parent: None, trigger: None }
+}

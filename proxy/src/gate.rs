@@ -1,0 +1,255 @@
+//! The running gate: what every request needs, put together once, and what runs beside the requests.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, anyhow};
+use arc_swap::ArcSwap;
+use ca::{Issuer, Root};
+use jiff::Timestamp;
+use ledger::{Draft, EventType, Ledger, Options, Sealed, State};
+use policy::Rules;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use vault::Vault;
+
+use crate::config::Config;
+use crate::exchange;
+use crate::limits::Limits;
+use crate::mint::Mint;
+use crate::principal::Principals;
+use crate::record::{self, Refusals};
+use crate::upstream::Trust;
+
+/// Everything a request needs. One for the process; shared by all doors.
+#[derive(Debug)]
+pub struct Gate {
+    /// What the operator configured.
+    pub config: Config,
+    /// Limits in force.
+    pub limits: Arc<Limits>,
+    /// Where every decision is recorded.
+    pub ledger: Ledger,
+    /// Held requests and kept replies.
+    pub sealed: Arc<Sealed>,
+    /// Where secrets come from.
+    pub vault: Vault,
+    /// Makes leaf certificates.
+    pub issuer: Issuer,
+    /// How many leaves an agent may cause.
+    pub mint: Mint,
+    /// Agents and operators.
+    pub principals: Principals,
+    /// Memory for request bodies, in bytes.
+    pub bodies: Arc<Semaphore>,
+    /// Refusals that are counted rather than recorded one by one.
+    pub refusals: Refusals,
+    /// Executions under way; a shutdown waits for them.
+    pub tasks: TaskTracker,
+    /// Cancelled when the gate shuts down.
+    pub stop: CancellationToken,
+    rules: ArcSwap<Rules>,
+    trust: ArcSwap<Trust>,
+    /// Addresses of the gate's own doors.
+    own: Vec<SocketAddr>,
+}
+
+// === impl Gate ===
+
+impl Gate {
+    /// Opens everything. `own` are the addresses its doors are bound to.
+    ///
+    /// # Errors
+    /// Whatever stops the gate from starting, with what to do about it.
+    pub async fn open(config: Config, own: Vec<SocketAddr>) -> Result<Arc<Gate>> {
+        let limits = Arc::clone(&config.limits);
+        let rules = config.rules()?;
+        let trust = trust(&config, &rules)?;
+        let data = config.home.data();
+        let issuer = Issuer::new(Root::open(&config.home.ca())?, limits.leaves);
+        let principals = Principals::open(&config.home.keys().join("principals.json"))?;
+        let queue = Limits::size(limits.ledger_queue);
+        let ledger = tokio::task::spawn_blocking(move || Ledger::open(Options { dir: data, queue })).await??;
+        let sealed = open_sealed(&config, &limits)?;
+        let vault_limits = vault::Limits {
+            deadline: Limits::millis(limits.secret_millis),
+            max_bytes: Limits::size(limits.secret_bytes),
+        };
+        let gate = Arc::new(Gate {
+            vault: Vault::new(vault_limits),
+            mint: Mint::new(limits.leaves_per_minute),
+            bodies: Arc::new(Semaphore::new(Limits::size(limits.body_budget_bytes).min(Semaphore::MAX_PERMITS))),
+            refusals: Refusals::default(),
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            rules: ArcSwap::from_pointee(rules),
+            trust: ArcSwap::from_pointee(trust),
+            sealed: Arc::new(sealed),
+            config,
+            limits,
+            ledger,
+            issuer,
+            principals,
+            own,
+        });
+        gate.record_start().await?;
+        Ok(gate)
+    }
+
+    /// The rules in force now.
+    pub fn rules(&self) -> arc_swap::Guard<Arc<Rules>> {
+        self.rules.load()
+    }
+
+    /// The roots in force now.
+    pub fn trust(&self) -> arc_swap::Guard<Arc<Trust>> {
+        self.trust.load()
+    }
+
+    /// Whether an address is one of the gate's own doors.
+    pub fn is_own(&self, address: SocketAddr) -> bool {
+        let same = |own: &SocketAddr| {
+            own.port() == address.port()
+                && (own.ip() == address.ip() || own.ip().is_unspecified() || is_local(address.ip()))
+        };
+        self.own.iter().any(same)
+    }
+
+    /// Starts what runs beside the requests: expiry, counted refusals, retention, and what a restart left undone.
+    pub fn start_background(self: &Arc<Gate>) {
+        let gate = Arc::clone(self);
+        tokio::spawn(async move { gate.tick().await });
+        for intent in self.ledger.intents(&[State::Approved, State::Held], Limits::size(self.limits.pending)) {
+            if intent.state == State::Approved || !intent.votes.is_empty() {
+                tokio::spawn(exchange::resume(Arc::clone(self), intent.id));
+            }
+        }
+    }
+
+    /// Reads destinations and policies again. A fault leaves the rules as they are, and is recorded.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub async fn reload(&self) -> Result<()> {
+        let loaded = self.config.rules().and_then(|rules| trust(&self.config, &rules).map(|trust| (rules, trust)));
+        match loaded {
+            Ok((rules, trust)) => {
+                self.record_rules(&rules).await?;
+                self.rules.store(Arc::new(rules));
+                self.trust.store(Arc::new(trust));
+                Ok(())
+            }
+            Err(error) => {
+                let refused = Draft::new(EventType::ConfigRefused).with("reason", format!("{error:#}"));
+                record::append_or_log(&self.ledger, refused).await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Ends orderly: no new work, executions get their time, the ledger is closed last.
+    pub async fn shut_down(self: Arc<Gate>) {
+        self.stop.cancel();
+        self.tasks.close();
+        let drain = Limits::seconds(self.limits.drain_seconds);
+        if tokio::time::timeout(drain, self.tasks.wait()).await.is_err() {
+            tracing::warn!("executions were still under way; their outcome is recorded as unknown at the next start");
+        }
+        let mut last = self.refusals.due(true);
+        last.push(Draft::new(EventType::GateStopped));
+        if let Err(error) = self.ledger.append(last).await {
+            tracing::error!(%error, "the end could not be recorded");
+        }
+        let ledger = self.ledger.clone();
+        drop(self);
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || ledger.close()).await {
+            tracing::error!(%error, "the ledger could not be closed");
+        }
+    }
+
+    async fn tick(&self) {
+        let mut each_second = tokio::time::interval(Duration::from_secs(1));
+        let mut seconds: u64 = 0;
+        while self.stop.run_until_cancelled(each_second.tick()).await.is_some() {
+            self.expire().await;
+            for draft in self.refusals.due(false) {
+                record::append_or_log(&self.ledger, draft).await;
+            }
+            if seconds.is_multiple_of(RETENTION_EVERY_SECONDS) {
+                self.sweep().await;
+            }
+            seconds += 1;
+        }
+    }
+
+    /// Ends what nobody decided in time. The ledger refuses the event when a decision was quicker.
+    async fn expire(&self) {
+        let waiting = self.ledger.intents(&[State::Approved, State::Held], Limits::size(self.limits.pending));
+        for intent in waiting.iter().filter(|intent| exchange::is_expired(self, intent)) {
+            let expired = record::about_intent(EventType::ApprovalExpired, intent);
+            if let Err(error) = self.ledger.append(vec![expired]).await {
+                tracing::info!(intent = intent.id, %error, "not expired");
+            }
+        }
+    }
+
+    /// Removes sealed files past their retention. Held requests cannot be that old: they expire within a week.
+    async fn sweep(&self) {
+        let sealed = Arc::clone(&self.sealed);
+        let age = Limits::seconds(self.limits.retention_hours.saturating_mul(3600));
+        let Some(before) = SystemTime::now().checked_sub(age) else { return };
+        match tokio::task::spawn_blocking(move || sealed.sweep(before)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::error!(%error, "old sealed files could not be removed"),
+            Err(error) => tracing::error!(%error, "old sealed files could not be removed"),
+        }
+    }
+
+    async fn record_start(&self) -> Result<()> {
+        let started = Draft::new(EventType::GateStarted)
+            .with("version", env!("CARGO_PKG_VERSION"))
+            .with("ca_fingerprint", self.issuer.root().fingerprint());
+        self.ledger.append(vec![started]).await.context("the start could not be recorded")?;
+        self.record_rules(&self.rules.load_full()).await
+    }
+
+    /// Stores the texts in force by their hash, then says which they are.
+    async fn record_rules(&self, rules: &Rules) -> Result<()> {
+        let mut policies = serde_json::Map::new();
+        for (hash, text, name) in rules.texts() {
+            let (ledger, text) = (self.ledger.clone(), text.to_owned());
+            let stored = tokio::task::spawn_blocking(move || ledger.store_text(text.as_bytes())).await??;
+            if stored != hash {
+                return Err(anyhow!("`{name}` was stored under another hash than it was loaded with"));
+            }
+            let file = std::path::Path::new(name).file_name().unwrap_or_default().to_string_lossy().into_owned();
+            policies.insert(file, hash.into());
+        }
+        let loaded = Draft::new(EventType::ConfigLoaded)
+            .with("destinations_hash", rules.destinations_hash())
+            .with("files", policies)
+            .with("at", Timestamp::now().to_string());
+        self.ledger.append(vec![loaded]).await.context("the rules could not be recorded")?;
+        Ok(())
+    }
+}
+
+fn trust(config: &Config, rules: &Rules) -> Result<Trust> {
+    let special = rules.destinations().filter_map(|destination| destination.roots.as_deref());
+    Trust::load(config.roots.as_deref(), special)
+}
+
+fn open_sealed(config: &Config, limits: &Limits) -> Result<Sealed> {
+    let (dir, key) = (config.home.data().join("sealed"), config.home.keys().join("seal.key"));
+    Ok(Sealed::open(&dir, &key, ledger::Limits { max_bytes: limits.sealed_bytes })?)
+}
+
+/// Whether an address is this machine's own as far as the address alone can say.
+fn is_local(address: IpAddr) -> bool {
+    crate::address::unmapped(address).is_loopback() || address.is_unspecified()
+}
+
+/// How often old sealed files are looked for.
+const RETENTION_EVERY_SECONDS: u64 = 600;

@@ -1,0 +1,287 @@
+//! Held requests: sealed whole until a person has decided, and the mailbox their replies wait in.
+//!
+//! What runs after an approval is the request stored here, byte for byte; a retry of the agent only asks for its state.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+use bytes::Bytes;
+use http::response::Parts;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+use jiff::Timestamp;
+use ledger::{EventType, Intent, State};
+use policy::{Authority, Ballot, Body, Facts, Hold, Match, Scheme, Verdict, Vote};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::body::Reply;
+use crate::gate::Gate;
+use crate::id;
+use crate::limits::Limits;
+use crate::record::{self, Trace};
+use crate::refusal::{Pending, Refusal};
+
+/// The first line of a sealed request; its body follows.
+#[derive(Serialize, Deserialize)]
+struct StoredRequest {
+    agent: String,
+    method: String,
+    tls: bool,
+    authority: String,
+    path: String,
+    query: Option<String>,
+    headers: Vec<(String, String)>,
+    correlation: String,
+    run: Option<String>,
+    parent: Option<String>,
+    trigger: Option<String>,
+}
+
+/// The first line of a sealed reply; its body follows.
+#[derive(Serialize, Deserialize)]
+struct StoredReply {
+    status: u16,
+    headers: Vec<(String, String)>,
+}
+
+/// Seals the request and records that it waits. Returns the intent's id; an identical request that waits already is
+/// joined instead.
+///
+/// # Errors
+/// [`Refusal::TooMany`] over the limits on waiting intents; [`Refusal::LedgerUnavailable`] when it cannot be stored.
+pub async fn park(gate: &Gate, facts: &Facts, hold: &Hold, trace: &Trace) -> Result<String, Refusal> {
+    let waiting = gate.ledger.intents(&[State::Held], Limits::size(gate.limits.pending) + 1);
+    let own = |intent: &&Intent| intent.agent_id == facts.agent;
+    if let Some(same) =
+        waiting.iter().filter(own).find(|intent| text(&intent.opened.data, "digest") == hold.basis.digest)
+    {
+        return Ok(same.id.clone());
+    }
+    if waiting.len() >= Limits::size(gate.limits.pending) {
+        return Err(Refusal::TooMany("too many requests wait for approval at this gate".to_owned()));
+    }
+    if waiting.iter().filter(own).count() >= Limits::size(gate.limits.pending_per_agent) {
+        return Err(Refusal::TooMany(format!(
+            "{} requests of this agent wait for approval already",
+            gate.limits.pending_per_agent
+        )));
+    }
+    let intent = id::fresh("int_").map_err(|error| Refusal::LedgerUnavailable(error.to_string()))?;
+    seal(gate, request_name(&intent), stored_request(facts, trace).map_err(unavailable)?).await.map_err(unavailable)?;
+    let draft = held_draft(facts, hold, trace).intent(&intent);
+    record::durable(gate, vec![draft], None).await?;
+    Ok(intent)
+}
+
+/// The event that says a request is held, for which reasons, until when.
+pub fn held_draft(facts: &Facts, hold: &Hold, trace: &Trace) -> ledger::Draft {
+    let expires = Timestamp::now().checked_add(hold.expiry).unwrap_or(Timestamp::MAX);
+    record::decision(EventType::DecisionApprovalRequired, trace, facts, &hold.basis)
+        .with("reasons", hold.reasons.as_str())
+        .with("approvals", hold.approvals)
+        .with("expires_at", expires.to_string())
+}
+
+/// The stored request of an intent, with the votes given on it.
+///
+/// # Errors
+/// When it cannot be unsealed, or is not the request whose digest the ledger holds.
+pub async fn unpark(gate: &Gate, intent: &Intent) -> Result<(Facts, Trace)> {
+    let (line, body) = unseal(gate, request_name(&intent.id)).await?.context("the sealed request is gone")?;
+    let stored: StoredRequest = serde_json::from_slice(&line).context("the sealed request cannot be read")?;
+    let scheme = if stored.tls { Scheme::Https } else { Scheme::Http };
+    let facts = Facts {
+        agent: stored.agent,
+        method: stored.method,
+        authority: Authority::parse(scheme, &stored.authority).map_err(|error| anyhow!("{error}"))?,
+        path: stored.path,
+        query: stored.query,
+        headers: stored.headers,
+        body: Body::new(body),
+        votes: intent.votes.iter().filter_map(vote).collect(),
+    };
+    let key = intent.dest_key.as_deref().unwrap_or_default();
+    if facts.digest(key) != text(&intent.opened.data, "digest") {
+        return Err(anyhow!("the sealed request is not the one that was shown"));
+    }
+    let trace =
+        Trace { correlation: stored.correlation, run: stored.run, parent: stored.parent, trigger: stored.trigger };
+    Ok((facts, trace))
+}
+
+/// Puts a reply into the mailbox of an intent.
+///
+/// # Errors
+/// When it cannot be sealed.
+pub async fn keep_reply(gate: &Gate, intent: &str, head: &Parts, body: Bytes) -> Result<()> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+    let line = serde_json::to_vec(&StoredReply { status: head.status.as_u16(), headers })?;
+    seal(gate, reply_name(intent), joined(line, &body)).await
+}
+
+/// What an intent's agent is told now: its stored reply, or the refusal that says where it stands.
+///
+/// # Errors
+/// The refusal; [`Refusal::Pending`] while it is not decided or not done.
+pub async fn answer(gate: &Gate, intent: &Intent, base: &str) -> Result<Response<Reply>, Refusal> {
+    let id = intent.id.clone();
+    match intent.state {
+        State::Approved | State::Executing | State::Held => {
+            Err(Refusal::Pending(Box::new(pending(gate, intent, base))))
+        }
+        State::Cancelled => Err(Refusal::Cancelled(id)),
+        State::Expired => Err(Refusal::Expired(id)),
+        State::Rejected => Err(Refusal::Rejected(id, text(&intent.latest, "rationale"))),
+        State::Blocked => Err(Refusal::Rejected(id, "the policy in force now denies it".to_owned())),
+        State::Unknown => Err(Refusal::UnknownOutcome(format!(
+            "the outcome of intent `{id}` is not known: {}",
+            text(&intent.latest, "reason")
+        ))),
+        State::Failed | State::Succeeded => stored_reply(gate, intent).await,
+    }
+}
+
+/// Waits until an intent is decided and done, at most `seconds`.
+pub async fn wait(gate: &Gate, id: &str, seconds: u64) -> Option<Intent> {
+    let mut changes = gate.ledger.subscribe();
+    let end = tokio::time::Instant::now() + Duration::from_secs(seconds.min(gate.limits.wait_seconds));
+    loop {
+        let intent = gate.ledger.intent(id)?;
+        let settled = match intent.state {
+            State::Approved | State::Executing | State::Held => false,
+            State::Blocked
+            | State::Cancelled
+            | State::Expired
+            | State::Failed
+            | State::Rejected
+            | State::Succeeded
+            | State::Unknown => true,
+        };
+        let changed = tokio::time::timeout_at(end, changes.changed());
+        if settled || !matches!(changed.await, Ok(Ok(()))) {
+            return Some(intent);
+        }
+    }
+}
+
+/// What a held request is told, from the state of its intent.
+pub fn pending(gate: &Gate, intent: &Intent, base: &str) -> Pending {
+    let rules = intent.opened.data.get("rules").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let public = gate.config.public_url.as_deref().unwrap_or(base).trim_end_matches('/');
+    Pending {
+        status_url: format!("{public}/v1/intents/{}", intent.id),
+        intent: intent.id.clone(),
+        expires_at: text(&intent.opened.data, "expires_at"),
+        retry_after: RETRY_AFTER_SECONDS,
+        rules: rules.iter().filter_map(held_rule).collect(),
+        destination: intent.dest_key.clone(),
+        status: gate.config.hold_status,
+    }
+}
+
+/// A field of an event's data as text; empty when it is not there.
+pub fn text(data: &Map<String, Value>, key: &str) -> String {
+    data.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+async fn stored_reply(gate: &Gate, intent: &Intent) -> Result<Response<Reply>, Refusal> {
+    let broken = |why: String| Refusal::UnknownOutcome(format!("the reply to intent `{}` {why}", intent.id));
+    let sealed =
+        unseal(gate, reply_name(&intent.id)).await.map_err(|error| broken(format!("cannot be read: {error:#}")))?;
+    let Some((line, body)) = sealed else {
+        return Err(Refusal::Upstream(format!(
+            "intent `{}` ended without a reply: {}",
+            intent.id,
+            text(&intent.latest, "reason")
+        )));
+    };
+    let stored: StoredReply = serde_json::from_slice(&line).map_err(|error| broken(error.to_string()))?;
+    let mut response = Response::new(Reply::from(body));
+    *response.status_mut() = StatusCode::from_u16(stored.status).map_err(|error| broken(error.to_string()))?;
+    for (name, value) in stored.headers.iter().filter(|(name, _)| name != "content-length") {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+            response.headers_mut().append(name, value);
+        }
+    }
+    Ok(response)
+}
+
+fn stored_request(facts: &Facts, trace: &Trace) -> Result<Vec<u8>> {
+    let stored = StoredRequest {
+        agent: facts.agent.clone(),
+        method: facts.method.clone(),
+        tls: facts.authority.scheme() == Scheme::Https,
+        authority: facts.authority.host_header(),
+        path: facts.path.clone(),
+        query: facts.query.clone(),
+        headers: facts.headers.clone(),
+        correlation: trace.correlation.clone(),
+        run: trace.run.clone(),
+        parent: trace.parent.clone(),
+        trigger: trace.trigger.clone(),
+    };
+    Ok(joined(serde_json::to_vec(&stored)?, facts.body.bytes()))
+}
+
+fn joined(mut line: Vec<u8>, body: &[u8]) -> Vec<u8> {
+    line.push(b'\n');
+    line.extend_from_slice(body);
+    line
+}
+
+async fn seal(gate: &Gate, name: String, bytes: Vec<u8>) -> Result<()> {
+    let sealed = Arc::clone(&gate.sealed);
+    Ok(tokio::task::spawn_blocking(move || sealed.put(&name, &bytes)).await??)
+}
+
+async fn unseal(gate: &Gate, name: String) -> Result<Option<(Bytes, Bytes)>> {
+    let sealed = Arc::clone(&gate.sealed);
+    let Some(whole) = tokio::task::spawn_blocking(move || sealed.get(&name)).await?? else { return Ok(None) };
+    let whole = Bytes::from_owner(whole);
+    let end = whole.iter().position(|byte| *byte == b'\n').context("there is no head")?;
+    Ok(Some((whole.slice(..end), whole.slice(end + 1..))))
+}
+
+fn vote(data: &Map<String, Value>) -> Option<Vote> {
+    let ballot = match data.get("verdict").and_then(Value::as_str)? {
+        "approve" => Ballot::Approve,
+        "deny" => Ballot::Deny,
+        _ => return None,
+    };
+    Some(Vote {
+        operator: text(data, "operator"),
+        ballot,
+        digest: text(data, "digest"),
+        reasons: text(data, "reasons"),
+    })
+}
+
+fn held_rule(value: &Value) -> Option<Match> {
+    let field = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    let held = field("verdict")? == "hold";
+    held.then_some(Match {
+        rule: field("rule")?,
+        verdict: Verdict::Hold,
+        reason: field("reason")?,
+        remedy: String::new(),
+    })
+}
+
+fn unavailable(error: anyhow::Error) -> Refusal {
+    Refusal::LedgerUnavailable(format!("{error:#}"))
+}
+
+/// File of a sealed request.
+pub fn request_name(intent: &str) -> String {
+    format!("{intent}.request")
+}
+
+/// File of a sealed reply.
+pub fn reply_name(intent: &str) -> String {
+    format!("{intent}.reply")
+}
+
+/// Seconds an agent should leave between two looks at an intent.
+const RETRY_AFTER_SECONDS: u64 = 5;

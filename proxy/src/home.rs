@@ -1,0 +1,170 @@
+//! `$WRIT_HOME`: where everything lives, which modes it must have, and how the first one is made.
+
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// The folder with configuration and data.
+#[derive(Clone, Debug)]
+pub struct Home(PathBuf);
+
+// === impl Home ===
+
+impl Home {
+    /// `$WRIT_HOME`, else `~/.writ`.
+    ///
+    /// # Errors
+    /// When neither is set.
+    pub fn locate(given: Option<&Path>) -> Result<Home> {
+        if let Some(path) = given {
+            return Ok(Home(
+                std::path::absolute(path).with_context(|| format!("cannot resolve `{}`", path.display()))?,
+            ));
+        }
+        match std::env::var_os("HOME") {
+            Some(home) if !home.is_empty() => Ok(Home(PathBuf::from(home).join(".writ"))),
+            Some(_) | None => bail!("neither WRIT_HOME nor HOME is set; set WRIT_HOME to the folder Writ may use"),
+        }
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// `writ.yaml`.
+    pub fn config(&self) -> PathBuf {
+        self.0.join("writ.yaml")
+    }
+
+    /// `destinations.yaml`.
+    pub fn destinations(&self) -> PathBuf {
+        self.0.join("destinations.yaml")
+    }
+
+    /// `policies/`.
+    pub fn policies(&self) -> PathBuf {
+        self.0.join("policies")
+    }
+
+    /// `credentials.yaml`.
+    pub fn credentials(&self) -> PathBuf {
+        self.0.join("credentials.yaml")
+    }
+
+    /// `data/`: what the gate writes.
+    pub fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
+
+    /// `data/keys/`.
+    pub fn keys(&self) -> PathBuf {
+        self.data().join("keys")
+    }
+
+    /// `data/ca/`.
+    pub fn ca(&self) -> PathBuf {
+        self.data().join("ca")
+    }
+
+    /// The interception certificate together with the public roots: what clients are told to trust.
+    pub fn bundle(&self) -> PathBuf {
+        self.0.join("ca-bundle.pem")
+    }
+
+    /// The token of the operator that the first run made.
+    pub fn operator_token(&self) -> PathBuf {
+        self.0.join("operator.token")
+    }
+
+    /// The proxy URL with the token of the agent that the first run made.
+    pub fn agent_token(&self, name: &str) -> PathBuf {
+        self.0.join(format!("agent-{name}.token"))
+    }
+
+    /// Makes the folder (0700) and the ones below it that must exist.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn create(&self) -> Result<()> {
+        for dir in [self.0.clone(), self.policies(), self.data(), self.keys()] {
+            let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
+            made.with_context(|| format!("cannot create `{}`", dir.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Refuses a home that others may write, or configuration that others may change.
+    ///
+    /// # Errors
+    /// Names the file, its mode and the command that mends it.
+    pub fn check(&self) -> Result<()> {
+        if !self.0.is_dir() {
+            bail!("`{}` does not exist; `writ init` or `writ up` creates it", self.0.display());
+        }
+        let mut guarded = vec![self.0.clone(), self.data(), self.keys(), self.policies()];
+        guarded.extend([self.config(), self.destinations(), self.credentials()]);
+        guarded.extend(self.policy_files()?);
+        for path in guarded.iter().filter(|path| path.exists()) {
+            require_unshared(path)?;
+        }
+        Ok(())
+    }
+
+    /// The policy files, by name.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn policy_files(&self) -> Result<Vec<PathBuf>> {
+        let dir = self.policies();
+        let entries =
+            fs::read_dir(&dir).with_context(|| format!("cannot read `{}`; `writ init` creates it", dir.display()))?;
+        let mut files = Vec::new();
+        for entry in entries {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+}
+
+/// Refuses a file with a secret in it that anyone but its owner may read.
+///
+/// # Errors
+/// Names the file, its mode and the command that mends it.
+pub fn require_private(path: &Path) -> Result<()> {
+    let found = fs::symlink_metadata(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let mode = found.permissions().mode() & 0o777;
+    if found.is_symlink() {
+        bail!("`{}` is a symbolic link; put the file itself there", path.display());
+    }
+    if mode & 0o077 != 0 {
+        let path = path.display();
+        bail!("`{path}` is readable by others (mode {mode:o}); run `chmod 600 {path}`");
+    }
+    Ok(())
+}
+
+/// Refuses a file or folder that anyone but its owner may change (a Kubernetes mount may be read-only and owned by root).
+fn require_unshared(path: &Path) -> Result<()> {
+    let found = fs::metadata(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let mode = found.permissions().mode() & 0o777;
+    if mode & 0o022 != 0 {
+        let path = path.display();
+        bail!("`{path}` can be changed by others (mode {mode:o}); run `chmod go-w {path}`");
+    }
+    let own = nix::unistd::geteuid().as_raw();
+    if found.uid() != own && found.uid() != 0 {
+        bail!(
+            "`{}` belongs to user {}, not to user {own} who runs the gate; run `chown {own} …`",
+            path.display(),
+            found.uid()
+        );
+    }
+    Ok(())
+}

@@ -1,0 +1,40 @@
+//! The gate: an enforcing forward proxy for AI agents. No writ, no write.
+//!
+//! This crate is where the four libraries meet. `policy` decides, `ledger` records, `vault` lends secrets, `ca` signs
+//! leaves; none of them knows another, and only here a request passes from one to the next. Follow it in the order of
+//! the files: [`listen`] and [`tunnel`] accept, [`head`] and [`framed`] let only plain HTTP/1.1 through, [`exchange`]
+//! is the way of a request from top to bottom, [`permit`] is the proof that it is recorded, [`upstream`] sends it,
+//! [`relay`] brings the reply back. [`refusal`] is every way out that is not a reply.
+
+pub mod address;
+pub mod agent;
+pub mod body;
+pub mod canonical;
+pub mod cli;
+pub mod config;
+pub mod credential;
+pub mod demo;
+pub mod door;
+pub mod exchange;
+pub mod framed;
+pub mod gate;
+pub mod head;
+pub mod hold;
+pub mod home;
+pub mod id;
+pub mod inject;
+pub mod intents;
+pub mod limits;
+pub mod listen;
+pub mod mint;
+pub mod operator;
+pub mod path;
+pub mod permit;
+pub mod principal;
+pub mod record;
+pub mod refusal;
+pub mod relay;
+pub mod setup;
+pub mod tunnel;
+pub mod up;
+pub mod upstream;

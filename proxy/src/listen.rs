@@ -1,0 +1,177 @@
+//! The forward door: accepts connections, answers CONNECT, and hands every other request to [`exchange`].
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::body::Reply;
+use crate::canonical::Way;
+use crate::exchange::{self, Caller};
+use crate::framed::{Framed, Verdicts};
+use crate::gate::Gate;
+use crate::head::{self, Head};
+use crate::limits::Limits;
+use crate::record::Trace;
+use crate::refusal::Refusal;
+use crate::tunnel;
+
+/// A client's connection with the bytes read from it and not yet used.
+#[derive(Debug)]
+pub struct Wire {
+    /// The socket.
+    pub stream: TcpStream,
+    /// Read ahead.
+    pub raw: BytesMut,
+    /// Address of the client.
+    pub peer: SocketAddr,
+}
+
+// === impl Wire ===
+
+impl Wire {
+    /// Reads until a whole head stands at the front of `raw`, where it stays. `None`: the client went away.
+    ///
+    /// # Errors
+    /// What is wrong with the head, or that it took too long.
+    pub async fn head(&mut self, limits: &Limits) -> Result<Option<Head>, Refusal> {
+        match tokio::time::timeout(Limits::seconds(limits.head_seconds), self.read_head(limits)).await {
+            Ok(result) => result,
+            Err(_) if self.raw.is_empty() => Ok(None),
+            Err(_) => Err(Refusal::SlowRequest("the request head did not arrive in time".to_owned())),
+        }
+    }
+
+    async fn read_head(&mut self, limits: &Limits) -> Result<Option<Head>, Refusal> {
+        // RFC 9112 section 2.2: a server ignores one empty line before a request line.
+        let mut skipped = false;
+        loop {
+            if !skipped && self.raw.starts_with(b"\r\n") {
+                self.raw.advance(2);
+                skipped = true;
+            }
+            let only_cr = !skipped && self.raw.as_ref() == b"\r";
+            let head = if self.raw.is_empty() || only_cr { None } else { head::parse(&self.raw, limits)? };
+            if head.is_some() {
+                return Ok(head);
+            }
+            if !matches!(self.stream.read_buf(&mut self.raw).await, Ok(1..)) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Writes bytes. The client may be gone; then nobody misses them.
+    pub async fn write(&mut self, bytes: &[u8]) {
+        if let Err(error) = self.stream.write_all(bytes).await {
+            tracing::debug!(%error, "an answer found nobody to read it");
+        }
+    }
+}
+
+/// Serves the forward door until the gate stops.
+pub async fn forward(gate: Arc<Gate>, listener: TcpListener) {
+    let places = Arc::new(Semaphore::new(Limits::size(gate.limits.max_connections)));
+    loop {
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = gate.stop.cancelled() => return,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                let gate = Arc::clone(&gate);
+                tokio::spawn(async move {
+                    connection(gate, stream, peer).await;
+                    drop(place);
+                });
+            }
+            // Out of file descriptors, most likely: connections that end will free some.
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        }
+    }
+}
+
+async fn connection(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr) {
+    if stream.set_nodelay(true).is_err() {
+        return;
+    }
+    let mut wire = Wire { stream, raw: BytesMut::new(), peer };
+    match wire.head(&gate.limits).await {
+        Ok(Some(head)) if head.method == "CONNECT" => tunnel::serve(gate, wire, head).await,
+        Ok(Some(_)) => plain(gate, wire).await,
+        Ok(None) => {}
+        Err(refusal) => refuse(&gate, &mut wire, refusal).await,
+    }
+}
+
+/// Requests in absolute form, and those to the gate itself.
+async fn plain(gate: Arc<Gate>, wire: Wire) {
+    let Ok(door) = wire.stream.local_addr() else { return };
+    let names = vec![door.to_string(), format!("localhost:{}", door.port())];
+    let base = format!("http://{door}");
+    let caller = Caller { peer: wire.peer, way: Way::Door(names), agent: None, verdicts: Verdicts::default(), base };
+    serve(gate, wire.stream, wire.raw, caller).await;
+}
+
+/// Serves HTTP/1.1 on a connection, one checked message after another.
+pub async fn serve<IO>(gate: Arc<Gate>, io: IO, raw: BytesMut, caller: Caller)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let framed = Framed::new(io, raw, Arc::clone(&gate.limits), caller.verdicts.clone());
+    let caller = Arc::new(caller);
+    let stop = gate.stop.clone();
+    let idle = Limits::seconds(gate.limits.idle_seconds);
+    let service = service_fn(move |request| {
+        let (gate, caller) = (Arc::clone(&gate), Arc::clone(&caller));
+        async move { Ok::<_, std::convert::Infallible>(exchange::handle(gate, caller, request).await) }
+    });
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(HYPER_BUFFER).max_headers(HYPER_HEADERS);
+    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(framed), service));
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Records a refusal and writes its answer straight to the wire, where there is no request for hyper to answer.
+pub async fn refuse(gate: &Arc<Gate>, wire: &mut Wire, refusal: Refusal) {
+    let Ok(trace) = Trace::begin(&HeaderMap::new()) else { return };
+    let response = exchange::refuse(gate, refusal, wire.peer.ip(), None, &trace).await;
+    let mut text = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
+    for (name, value) in response.headers() {
+        text.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
+    }
+    let body = match response.into_body() {
+        Reply::Whole(bytes) => bytes.unwrap_or_default(),
+        Reply::Stream(_) => Bytes::new(),
+    };
+    text.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    text.extend_from_slice(&body);
+    wire.write(&text).await;
+}
+
+/// hyper reads only what was checked against our own, smaller limits.
+const HYPER_BUFFER: usize = 1 << 20;
+
+/// As [`HYPER_BUFFER`], for the number of headers.
+const HYPER_HEADERS: usize = 1024;

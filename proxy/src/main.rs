@@ -1,0 +1,7 @@
+//! The `writ` binary: reads the command line and hands over.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    writ::cli::main()
+}

@@ -1,0 +1,367 @@
+//! The operator door: a listener, credentials and routes of its own. Whoever approves does it here and nowhere else.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Query, Request, State as Shared};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Extension, Json};
+use ledger::{Draft, EventType, Intent, State};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::exchange;
+use crate::gate::Gate;
+use crate::hold::text;
+use crate::id;
+use crate::limits::Limits;
+use crate::principal::{Kind, Principal, Role, Standing};
+use crate::record;
+
+/// An answer other than success: status, and words for the operator.
+struct Fault(StatusCode, String);
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct VoteBody {
+    rationale: String,
+    /// The digest that was shown; a vote counts for nothing else.
+    digest: String,
+    /// The hash of the reasons that were shown.
+    reasons: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewPrincipal {
+    name: String,
+    #[serde(default)]
+    owner: String,
+    role: Option<Role>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct IntentQuery {
+    state: Option<String>,
+    limit: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EventQuery {
+    after: Option<u64>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    agent: Option<String>,
+    correlation: Option<String>,
+    intent: Option<String>,
+    run: Option<String>,
+    destination: Option<String>,
+    limit: Option<usize>,
+}
+
+/// Serves the operator door until the gate stops.
+pub async fn serve(gate: Arc<Gate>, listener: TcpListener) {
+    let Ok(address) = listener.local_addr() else { return };
+    let names = Arc::new(vec![address.to_string(), format!("localhost:{}", address.port())]);
+    let stop = gate.stop.clone();
+    let guarded = Router::new()
+        .route("/v1/intents", get(intents))
+        .route("/v1/intents/{id}", get(intent))
+        .route("/v1/intents/{id}/{verdict}", post(vote))
+        .route("/v1/events", get(events))
+        .route("/v1/head", get(head))
+        .route("/v1/reload", post(reload))
+        .route("/v1/{kind}", get(principals).post(add_principal))
+        .route("/v1/{kind}/{name}/{standing}", post(set_standing))
+        .layer(middleware::from_fn_with_state(Arc::clone(&gate), identify));
+    let doors = Router::new()
+        .route("/health", get(health))
+        .merge(guarded)
+        .layer(middleware::from_fn_with_state(names, require_own_host))
+        .with_state(gate);
+    let served = axum::serve(listener, doors).with_graceful_shutdown(stop.cancelled_owned());
+    if let Err(error) = served.await {
+        tracing::error!(%error, "the operator door ended");
+    }
+}
+
+/// A page on another origin whose name was pointed at this address sends that name as Host (DNS rebinding).
+async fn require_own_host(Shared(names): Shared<Arc<Vec<String>>>, request: Request, next: Next) -> Response {
+    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if names.iter().any(|name| name == host) {
+        return next.run(request).await;
+    }
+    Fault(StatusCode::MISDIRECTED_REQUEST, format!("`{host}` is not this door")).into_response()
+}
+
+async fn identify(Shared(gate): Shared<Arc<Gate>>, mut request: Request, next: Next) -> Response {
+    let value = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let token = value.strip_prefix("Bearer ").unwrap_or_default();
+    match gate.principals.holder(Kind::Operator, token) {
+        Some(operator) if operator.standing == Standing::Active => {
+            request.extensions_mut().insert(operator);
+            next.run(request).await
+        }
+        Some(_) | None => {
+            Fault(StatusCode::UNAUTHORIZED, "an operator token is needed: `Authorization: Bearer writ_op_…`".to_owned())
+                .into_response()
+        }
+    }
+}
+
+async fn health(Shared(gate): Shared<Arc<Gate>>) -> Result<Json<Value>, Fault> {
+    match gate.ledger.latched() {
+        None => Ok(Json(json!({"status": "ok"}))),
+        Some(why) => Err(Fault(StatusCode::SERVICE_UNAVAILABLE, why)),
+    }
+}
+
+async fn intents(Shared(gate): Shared<Arc<Gate>>, Query(query): Query<IntentQuery>) -> Result<Json<Value>, Fault> {
+    let states: Vec<State> = match query.state.as_deref() {
+        None => STATES.to_vec(),
+        Some(name) => STATES.iter().copied().filter(|state| state.as_str() == name || state.status() == name).collect(),
+    };
+    if states.is_empty() {
+        return Err(Fault(StatusCode::BAD_REQUEST, "there is no such state".to_owned()));
+    }
+    let found = gate.ledger.intents(&states, query.limit.unwrap_or(100).min(1000));
+    Ok(Json(json!({"intents": found.iter().map(shown).collect::<Vec<_>>()})))
+}
+
+async fn intent(Shared(gate): Shared<Arc<Gate>>, Path(id): Path<String>) -> Result<Json<Value>, Fault> {
+    Ok(Json(shown(&known(&gate, &id)?)))
+}
+
+/// One vote. The ledger takes at most one of each operator, and only while the intent waits.
+async fn vote(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+    Path((id, verdict)): Path<(String, String)>,
+    Json(given): Json<VoteBody>,
+) -> Result<Json<Value>, Fault> {
+    require(&operator, Role::Reviewer)?;
+    let intent = known(&gate, &id)?;
+    check_vote(&gate, &operator, &intent, &given)?;
+    let vote = record::about_intent(EventType::ApprovalVote, &intent)
+        .with("operator", operator.name.as_str())
+        .with("verdict", verdict.as_str())
+        .with("rationale", given.rationale.trim())
+        .with("digest", given.digest.as_str())
+        .with("reasons", given.reasons.as_str());
+    let drafts = match verdict.as_str() {
+        "approve" if intent.state == State::Approved => Vec::new(),
+        "approve" => vec![vote],
+        "deny" => {
+            let denied = record::about_intent(EventType::ApprovalDenied, &intent);
+            let denied = denied.with("operator", operator.name.as_str()).with("rationale", given.rationale.trim());
+            vec![vote, denied]
+        }
+        _ => return Err(Fault(StatusCode::NOT_FOUND, "vote with `approve` or `deny`".to_owned())),
+    };
+    if !drafts.is_empty() {
+        gate.ledger.append(drafts).await.map_err(|error| Fault(StatusCode::CONFLICT, error.to_string()))?;
+    }
+    if verdict == "approve" {
+        exchange::resume(Arc::clone(&gate), id.clone()).await;
+    }
+    Ok(Json(shown(&known(&gate, &id)?)))
+}
+
+fn check_vote(gate: &Gate, operator: &Principal, intent: &Intent, given: &VoteBody) -> Result<(), Fault> {
+    let conflict = |why: &str| Err(Fault(StatusCode::CONFLICT, why.to_owned()));
+    if given.rationale.trim().is_empty() || given.rationale.len() > MAX_RATIONALE_BYTES {
+        return Err(Fault(
+            StatusCode::BAD_REQUEST,
+            format!("a vote needs a rationale of 1 to {MAX_RATIONALE_BYTES} bytes"),
+        ));
+    }
+    if given.digest != text(&intent.opened.data, "digest") || given.reasons != text(&intent.opened.data, "reasons") {
+        return conflict("this is not what is held now; look at the intent again and vote on what it shows");
+    }
+    if exchange::is_expired(gate, intent) {
+        return conflict("this intent has expired");
+    }
+    let owner = gate.principals.named(Kind::Agent, &intent.agent_id).map(|agent| agent.owner);
+    if owner.is_some_and(|owner| owner == operator.name) {
+        return Err(Fault(StatusCode::FORBIDDEN, "the owner of an agent cannot vote on its requests".to_owned()));
+    }
+    Ok(())
+}
+
+async fn events(Shared(gate): Shared<Arc<Gate>>, Query(query): Query<EventQuery>) -> Result<Response, Fault> {
+    let query = ledger::Query {
+        after: query.after,
+        kind: query.kind,
+        agent: query.agent,
+        correlation: query.correlation,
+        intent: query.intent,
+        run: query.run,
+        destination: query.destination,
+        limit: query.limit.unwrap_or(100).min(10_000),
+    };
+    let ledger = gate.ledger.clone();
+    let read = tokio::task::spawn_blocking(move || ledger.events(&query)).await;
+    let lines = read.map_err(|error| internal(&error))?.map_err(|error| internal(&error))?;
+    let text: String = lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], text).into_response())
+}
+
+async fn head(Shared(gate): Shared<Arc<Gate>>) -> Json<Value> {
+    let head = gate.ledger.head();
+    Json(json!({"seq": head.seq, "entry_hash": head.entry_hash, "ts": head.ts.to_string(), "origin": head.origin}))
+}
+
+async fn reload(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+) -> Result<Json<Value>, Fault> {
+    require(&operator, Role::Admin)?;
+    gate.reload().await.map_err(|error| Fault(StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}")))?;
+    Ok(Json(json!({"status": "loaded"})))
+}
+
+async fn principals(Shared(gate): Shared<Arc<Gate>>, Path(kind): Path<String>) -> Result<Json<Value>, Fault> {
+    let list = gate.principals.list(kind_of(&kind)?);
+    let list: Vec<Value> = list
+        .iter()
+        .map(|each| json!({"name": each.name, "owner": each.owner, "role": each.role, "standing": each.standing}))
+        .collect();
+    Ok(Json(json!({ kind: list })))
+}
+
+async fn add_principal(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+    Path(kind): Path<String>,
+    Json(new): Json<NewPrincipal>,
+) -> Result<Json<Value>, Fault> {
+    require(&operator, Role::Admin)?;
+    let kind = kind_of(&kind)?;
+    let role = (kind == Kind::Operator).then(|| new.role.unwrap_or(Role::Reviewer));
+    let added = gate.principals.add(kind, &new.name, &new.owner, role);
+    let token = added.map_err(|error| Fault(StatusCode::CONFLICT, format!("{error:#}")))?;
+    append(&gate, registration(kind, &new.name, &new.owner, role).with("by", operator.name.as_str())).await?;
+    Ok(Json(json!({"name": new.name, "token": token})))
+}
+
+async fn set_standing(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+    Path((kind, name, standing)): Path<(String, String, String)>,
+) -> Result<Json<Value>, Fault> {
+    require(&operator, Role::Admin)?;
+    let kind = kind_of(&kind)?;
+    let (event, standing) = match (kind, standing.as_str()) {
+        (Kind::Agent, "suspend") => (EventType::AgentSuspended, Standing::Suspended),
+        (Kind::Agent, "resume") => (EventType::AgentResumed, Standing::Active),
+        (Kind::Agent, "revoke") => (EventType::AgentRevoked, Standing::Revoked),
+        (Kind::Operator, "revoke") => (EventType::OperatorRevoked, Standing::Revoked),
+        (Kind::Agent | Kind::Operator, _) => {
+            return Err(Fault(StatusCode::NOT_FOUND, "there is no such change".to_owned()));
+        }
+    };
+    let changed = gate.principals.set_standing(kind, &name, standing);
+    changed.map_err(|error| Fault(StatusCode::CONFLICT, format!("{error:#}")))?;
+    append(&gate, principal_draft(event, kind, &name).with("by", operator.name.as_str())).await?;
+    Ok(Json(json!({"name": name, "standing": standing})))
+}
+
+/// The event that registers a principal.
+pub fn registration(kind: Kind, name: &str, owner: &str, role: Option<Role>) -> Draft {
+    let event = match kind {
+        Kind::Agent => EventType::AgentRegistered,
+        Kind::Operator => EventType::OperatorAdded,
+    };
+    let draft = principal_draft(event, kind, name);
+    match role {
+        Some(role) => draft.with("role", json!(role)),
+        None => draft.with("owner", owner),
+    }
+}
+
+fn principal_draft(event: EventType, kind: Kind, name: &str) -> Draft {
+    match kind {
+        Kind::Agent => Draft::new(event).agent(name),
+        Kind::Operator => Draft::new(event).with("operator", name),
+    }
+}
+
+async fn append(gate: &Gate, draft: Draft) -> Result<(), Fault> {
+    let appended =
+        tokio::time::timeout(Limits::millis(gate.limits.ledger_millis), gate.ledger.append(vec![draft])).await;
+    match appended {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(Fault(StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
+        Err(_) => Err(Fault(StatusCode::SERVICE_UNAVAILABLE, "the ledger did not answer in time".to_owned())),
+    }
+}
+
+fn known(gate: &Gate, id: &str) -> Result<Intent, Fault> {
+    let found = if id::is_intent(id) { gate.ledger.intent(id) } else { None };
+    found.ok_or_else(|| {
+        Fault(StatusCode::NOT_FOUND, format!("there is no intent `{id}`; `writ pending` lists those that wait"))
+    })
+}
+
+fn kind_of(name: &str) -> Result<Kind, Fault> {
+    match name {
+        "agents" => Ok(Kind::Agent),
+        "operators" => Ok(Kind::Operator),
+        _ => Err(Fault(StatusCode::NOT_FOUND, "there is no such page".to_owned())),
+    }
+}
+
+fn require(operator: &Principal, role: Role) -> Result<(), Fault> {
+    if operator.role.is_some_and(|own| own >= role) {
+        return Ok(());
+    }
+    Err(Fault(StatusCode::FORBIDDEN, format!("`{}` may not do this; it needs the role {role:?}", operator.name)))
+}
+
+fn shown(intent: &Intent) -> Value {
+    json!({
+        "id": intent.id,
+        "state": intent.state.as_str(),
+        "status": intent.state.status(),
+        "correlation_id": intent.correlation_id,
+        "agent": intent.agent_id,
+        "destination": intent.dest_key,
+        "request": intent.opened.data,
+        "votes": intent.votes,
+        "latest": intent.latest,
+        "updated": intent.updated.to_string(),
+    })
+}
+
+fn internal(error: &dyn std::fmt::Display) -> Fault {
+    Fault(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+}
+
+// === impl Fault ===
+
+impl IntoResponse for Fault {
+    fn into_response(self) -> Response {
+        (self.0, Json(json!({"error": self.1}))).into_response()
+    }
+}
+
+const STATES: &[State] = &[
+    State::Approved,
+    State::Blocked,
+    State::Cancelled,
+    State::Executing,
+    State::Expired,
+    State::Failed,
+    State::Held,
+    State::Rejected,
+    State::Succeeded,
+    State::Unknown,
+];
+
+const MAX_RATIONALE_BYTES: usize = 4096;

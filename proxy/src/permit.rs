@@ -1,0 +1,67 @@
+//! The writ itself: proof that an execution is durably recorded, consumed by the one send it allows.
+
+use ledger::Receipt;
+use policy::{Facts, Grant};
+use serde_json::json;
+
+use crate::gate::Gate;
+use crate::record::{self, Outcome, Ticket, Trace};
+use crate::refusal::Refusal;
+
+/// A request that was allowed and may go out once. Made only by [`Permit::record`], taken apart only by the sender.
+///
+/// There is no other way to make one, and it cannot be copied:
+///
+/// ```compile_fail,E0451
+/// # fn forge(facts: policy::Facts, grant: policy::Grant, receipt: ledger::Receipt) -> writ::permit::Permit {
+/// writ::permit::Permit { facts, grant, receipt }
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Permit {
+    facts: Facts,
+    grant: Grant,
+    receipt: Receipt,
+}
+
+// === impl Permit ===
+
+impl Permit {
+    /// Records that `grant` allows exactly `facts`, and returns only when that record is durable.
+    ///
+    /// # Errors
+    /// [`Refusal::LedgerUnavailable`] when the record could not be made durable in time, or the ledger refuses it (an
+    /// execution that is under way already); nothing may be sent then.
+    pub async fn record(
+        gate: &Gate,
+        grant: Grant,
+        facts: Facts,
+        trace: &Trace,
+        intent: Option<&str>,
+    ) -> Result<(Permit, Ticket), Refusal> {
+        if facts.digest(grant.destination()) != grant.digest() {
+            return Err(Refusal::LedgerUnavailable("the grant is for another request".to_owned()));
+        }
+        let ticket = Ticket::new(trace.clone(), intent.map(str::to_owned), &facts, grant.destination());
+        let authorised = ticket.authorised(&facts, grant.basis());
+        let late = ticket.outcome(Outcome::Failed { sent: false, data: json!({"reason": "recorded_too_late"}) });
+        let receipt = record::durable(gate, vec![authorised], Some(late)).await?.pop();
+        let receipt = receipt.ok_or_else(|| Refusal::LedgerUnavailable("the ledger gave no receipt".to_owned()))?;
+        Ok((Permit { facts, grant, receipt }, ticket))
+    }
+
+    /// The request that is allowed.
+    pub fn facts(&self) -> &Facts {
+        &self.facts
+    }
+
+    /// The grant it rests on.
+    pub fn grant(&self) -> &Grant {
+        &self.grant
+    }
+
+    /// The ledger's receipt.
+    pub fn receipt(&self) -> &Receipt {
+        &self.receipt
+    }
+}

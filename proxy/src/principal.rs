@@ -1,0 +1,255 @@
+//! Who may speak to the gate: agents and operators with the SHA-256 of their tokens, in one file that only the gate reads.
+//!
+//! The ledger says when a principal was added, suspended or revoked; this file holds what the ledger must never hold.
+//! A token is shown once when it is made and cannot be read back from here.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{PoisonError, RwLock};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use subtle::ConstantTimeEq;
+
+use crate::{home, id};
+
+/// Which door a principal belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Sends requests through the gate.
+    Agent,
+    /// Watches and decides at the operator door.
+    Operator,
+}
+
+/// What an operator may do; each role includes the ones before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Votes.
+    Reviewer,
+    /// Adds and removes principals.
+    Admin,
+}
+
+/// Whether a principal is served now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// Served.
+    Active,
+    /// Known, and refused for the time being.
+    Suspended,
+    /// Refused for good.
+    Revoked,
+}
+
+/// One agent or operator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Principal {
+    /// Agent or operator.
+    pub kind: Kind,
+    /// Unique name within its kind.
+    pub name: String,
+    /// Who answers for an agent; may be empty.
+    #[serde(default)]
+    pub owner: String,
+    /// Role of an operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
+    /// Whether it is served.
+    pub standing: Standing,
+    /// SHA-256 of its token, lower-case hex.
+    token_sha256: String,
+}
+
+/// All principals, in memory and in the file.
+#[derive(Debug)]
+pub struct Principals {
+    file: PathBuf,
+    known: RwLock<BTreeMap<(Kind, String), Principal>>,
+}
+
+// === impl Kind ===
+
+impl Kind {
+    /// What its tokens start with.
+    pub fn prefix(self) -> &'static str {
+        match self {
+            Kind::Agent => "writ_agt_",
+            Kind::Operator => "writ_op_",
+        }
+    }
+}
+
+// === impl Principals ===
+
+impl Principals {
+    /// Reads the file; an absent one means that nobody is known yet.
+    ///
+    /// # Errors
+    /// When the file is readable by others, or is not what this program wrote.
+    pub fn open(file: &Path) -> Result<Principals> {
+        let mut known = BTreeMap::new();
+        if file.exists() {
+            home::require_private(file)?;
+            let text = fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
+            let list: Vec<Principal> = serde_json::from_str(&text).with_context(|| {
+                format!("`{}` is not a list of principals; restore it from a backup", file.display())
+            })?;
+            known = list.into_iter().map(|each| ((each.kind, each.name.clone()), each)).collect();
+        }
+        Ok(Principals { file: file.to_owned(), known: RwLock::new(known) })
+    }
+
+    /// Makes a principal and gives back its token, which nothing can show again.
+    ///
+    /// # Errors
+    /// When the name is taken or not plain, or the file cannot be written.
+    pub fn add(&self, kind: Kind, name: &str, owner: &str, role: Option<Role>) -> Result<String> {
+        check_name(name)?;
+        let token = id::token(kind.prefix()).context("no randomness")?;
+        let principal = Principal {
+            kind,
+            name: name.to_owned(),
+            owner: owner.to_owned(),
+            role,
+            standing: Standing::Active,
+            token_sha256: id::digest(token.as_bytes()),
+        };
+        self.change(|known| match known.insert((kind, name.to_owned()), principal) {
+            None => Ok(()),
+            Some(_) => bail!("`{name}` exists already; choose another name"),
+        })?;
+        Ok(token)
+    }
+
+    /// Suspends, resumes or revokes. Revoking is final.
+    ///
+    /// # Errors
+    /// When the principal is unknown or revoked, or the file cannot be written.
+    pub fn set_standing(&self, kind: Kind, name: &str, standing: Standing) -> Result<()> {
+        self.change(|known| match known.get_mut(&(kind, name.to_owned())) {
+            None => bail!("there is no `{name}`; `writ agents list` shows the names"),
+            Some(principal) if principal.standing == Standing::Revoked => bail!("`{name}` was revoked; add a new one"),
+            Some(principal) => {
+                principal.standing = standing;
+                Ok(())
+            }
+        })
+    }
+
+    /// The principal of this kind that holds `token`. Every stored digest is compared, in constant time.
+    pub fn holder(&self, kind: Kind, token: &str) -> Option<Principal> {
+        let digest = id::digest(token.as_bytes());
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut found = None;
+        for principal in known.values().filter(|each| each.kind == kind) {
+            if bool::from(principal.token_sha256.as_bytes().ct_eq(digest.as_bytes())) {
+                found = Some(principal.clone());
+            }
+        }
+        found
+    }
+
+    /// A principal by name.
+    pub fn named(&self, kind: Kind, name: &str) -> Option<Principal> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(kind, name.to_owned())).cloned()
+    }
+
+    /// All of one kind, by name.
+    pub fn list(&self, kind: Kind) -> Vec<Principal> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.values().filter(|each| each.kind == kind).cloned().collect()
+    }
+
+    /// Changes a copy, writes it durably, and only then takes it into use.
+    fn change(&self, edit: impl FnOnce(&mut BTreeMap<(Kind, String), Principal>) -> Result<()>) -> Result<()> {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut next = known.clone();
+        edit(&mut next)?;
+        let list: Vec<&Principal> = next.values().collect();
+        write_private(&self.file, serde_json::to_string_pretty(&list)?.as_bytes())?;
+        *known = next;
+        Ok(())
+    }
+}
+
+/// Replaces a 0600 file in one step, synced with its directory.
+///
+/// # Errors
+/// When the file system refuses.
+pub fn write_private(file: &Path, bytes: &[u8]) -> Result<()> {
+    let fresh = file.with_extension("new");
+    let write = || -> std::io::Result<()> {
+        let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        out.write_all(bytes)?;
+        out.sync_all()?;
+        fs::rename(&fresh, file)?;
+        if let Some(dir) = file.parent() {
+            File::open(dir)?.sync_all()?;
+        }
+        Ok(())
+    };
+    write().with_context(|| format!("cannot write `{}`", file.display()))
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"._-".contains(&byte);
+    let starts = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
+    if !starts || name.len() > 64 || !name.bytes().all(plain) {
+        bail!("`{name}` is not a name: use up to 64 of a-z, 0-9, `.`, `_`, `-`, starting with a letter or digit");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn principals() -> (tempfile::TempDir, Principals) {
+        let dir = tempfile::tempdir().unwrap();
+        let principals = Principals::open(&dir.path().join("principals.json")).unwrap();
+        (dir, principals)
+    }
+
+    #[test]
+    fn a_token_is_found_again_after_reopening_and_is_not_in_the_file() {
+        let (dir, principals) = principals();
+        let token = principals.add(Kind::Agent, "bot", "ops", None).unwrap();
+        let file = dir.path().join("principals.json");
+        assert!(!fs::read_to_string(&file).unwrap().contains(&token));
+        let again = Principals::open(&file).unwrap();
+        assert_eq!(again.holder(Kind::Agent, &token).unwrap().name, "bot");
+        assert!(again.holder(Kind::Operator, &token).is_none(), "an agent's token is no operator's");
+        assert!(again.holder(Kind::Agent, token.trim_end_matches(char::is_alphanumeric)).is_none());
+    }
+
+    #[test]
+    fn names_are_plain_and_taken_once() {
+        let (_dir, principals) = principals();
+        principals.add(Kind::Agent, "bot", "", None).unwrap();
+        assert!(principals.add(Kind::Agent, "bot", "", None).is_err());
+        for name in ["", "Bot", "a b", "../x", ".a", "a\n", "é", &"a".repeat(65)] {
+            assert!(principals.add(Kind::Agent, name, "", None).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn revoking_is_final() {
+        let (_dir, principals) = principals();
+        principals.add(Kind::Agent, "bot", "", None).unwrap();
+        principals.set_standing(Kind::Agent, "bot", Standing::Suspended).unwrap();
+        principals.set_standing(Kind::Agent, "bot", Standing::Active).unwrap();
+        principals.set_standing(Kind::Agent, "bot", Standing::Revoked).unwrap();
+        assert!(principals.set_standing(Kind::Agent, "bot", Standing::Active).is_err());
+    }
+}

@@ -1,0 +1,371 @@
+//! What goes on the ledger, and in which words. Never a secret, a parameter's value or a body.
+//!
+//! Every record is an awaited call that can refuse the request; none is written in passing.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use http::HeaderMap;
+use ledger::{AppendError, Draft, EventType, Ledger, Receipt};
+use policy::{Basis, Facts};
+use serde_json::{Value, json};
+
+use crate::gate::Gate;
+use crate::id;
+use crate::limits::Limits;
+use crate::refusal::Refusal;
+
+/// What ties the events of one request together, and what its agent claims about it.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// `corr_…`, one per request as the agent sent it.
+    pub correlation: String,
+    /// Claimed run id (`Writ-Run-Id`).
+    pub run: Option<String>,
+    /// Claimed parent run id (`Writ-Parent-Run-Id`).
+    pub parent: Option<String>,
+    /// Claimed cause (`Writ-Trigger`).
+    pub trigger: Option<String>,
+}
+
+/// Which execution an outcome belongs to.
+#[derive(Clone, Debug)]
+pub struct Ticket {
+    /// Correlation and claims.
+    pub trace: Trace,
+    /// The intent, when the request had been held.
+    pub intent: Option<String>,
+    agent: String,
+    action: String,
+    destination: String,
+}
+
+/// How an execution ended.
+#[derive(Debug)]
+pub enum Outcome {
+    /// The upstream answered with success.
+    Executed(Value),
+    /// It did not succeed. `sent` is false when no byte left.
+    Failed {
+        /// Whether anything was sent.
+        sent: bool,
+        /// What is known about it.
+        data: Value,
+    },
+    /// Something was sent, and what became of it is not known.
+    Unknown(Value),
+}
+
+// === impl Trace ===
+
+impl Trace {
+    /// A fresh correlation id with the claims in `headers`. Claims that are not plain short text are left out.
+    ///
+    /// # Errors
+    /// [`Refusal::LedgerUnavailable`] when there is no randomness: nothing could be recorded under a name of its own.
+    pub fn begin(headers: &HeaderMap) -> Result<Trace, Refusal> {
+        let claim = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).and_then(plain_claim);
+        let correlation = id::fresh("corr_").map_err(|error| Refusal::LedgerUnavailable(error.to_string()))?;
+        Ok(Trace {
+            correlation,
+            run: claim("writ-run-id"),
+            parent: claim("writ-parent-run-id"),
+            trigger: claim("writ-trigger"),
+        })
+    }
+
+    fn draft(&self, kind: EventType) -> Draft {
+        let mut draft = Draft::new(kind).correlation(&self.correlation);
+        if let Some(run) = &self.run {
+            draft = draft.run(run);
+        }
+        match (&self.parent, &self.trigger) {
+            (None, None) => draft,
+            (parent, trigger) => {
+                draft.with("claims", without_nulls(json!({"parent_run_id": parent, "trigger": trigger})))
+            }
+        }
+    }
+}
+
+// === impl Ticket ===
+
+impl Ticket {
+    /// The ticket of a request that is about to be executed for `destination`.
+    pub fn new(trace: Trace, intent: Option<String>, facts: &Facts, destination: &str) -> Ticket {
+        Ticket { trace, intent, agent: facts.agent.clone(), action: action(facts), destination: destination.to_owned() }
+    }
+
+    fn draft(&self, kind: EventType) -> Draft {
+        let draft = self.trace.draft(kind).agent(&self.agent).action(&self.action).destination(&self.destination);
+        match &self.intent {
+            Some(intent) => draft.intent(intent),
+            None => draft,
+        }
+    }
+
+    /// The event that authorises the execution: `decision.allowed`, or `action.executing` for a held request.
+    pub fn authorised(&self, facts: &Facts, basis: &Basis) -> Draft {
+        let kind = if self.intent.is_some() { EventType::ActionExecuting } else { EventType::DecisionAllowed };
+        described(self.draft(kind), facts, basis)
+    }
+
+    /// The event of its outcome.
+    pub fn outcome(&self, outcome: Outcome) -> Draft {
+        let (kind, sent, data) = match outcome {
+            Outcome::Executed(data) => (EventType::ActionExecuted, true, data),
+            Outcome::Failed { sent, data } => (EventType::ActionFailed, sent, data),
+            Outcome::Unknown(data) => (EventType::ActionUnknown, true, data),
+        };
+        let mut draft = self.draft(kind).with("sent", sent);
+        if let Value::Object(fields) = without_nulls(data) {
+            for (key, value) in fields {
+                draft = draft.with(key, value);
+            }
+        }
+        draft
+    }
+}
+
+/// A decision about `facts` as an event: denied, or held for `intent`.
+pub fn decision(kind: EventType, trace: &Trace, facts: &Facts, basis: &Basis) -> Draft {
+    let draft = trace.draft(kind).agent(&facts.agent).action(action(facts));
+    let draft = match &basis.destination {
+        Some(key) => draft.destination(key),
+        None => draft,
+    };
+    described(draft, facts, basis)
+}
+
+/// An event about an intent that carries no facts of its own: a vote, an expiry.
+pub fn about_intent(kind: EventType, intent: &ledger::Intent) -> Draft {
+    let draft = Draft::new(kind).intent(&intent.id).correlation(&intent.correlation_id).agent(&intent.agent_id);
+    match &intent.dest_key {
+        Some(key) => draft.destination(key),
+        None => draft,
+    }
+}
+
+/// Appends and waits until the events are durable, at most the time the ledger is given.
+///
+/// # Errors
+/// [`Refusal::LedgerUnavailable`]. When the time is up the events may still become durable later; what was authorised
+/// by them is then closed as not sent.
+pub async fn durable(gate: &Gate, drafts: Vec<Draft>, if_late: Option<Draft>) -> Result<Vec<Receipt>, Refusal> {
+    let ledger = gate.ledger.clone();
+    let mut append = Box::pin(async move { ledger.append(drafts).await });
+    match tokio::time::timeout(Limits::millis(gate.limits.ledger_millis), &mut append).await {
+        Ok(Ok(receipts)) => Ok(receipts),
+        Ok(Err(error)) => Err(refusal(&error)),
+        Err(_) => {
+            let ledger = gate.ledger.clone();
+            tokio::spawn(async move {
+                if let (Ok(_), Some(closing)) = (append.await, if_late) {
+                    append_or_log(&ledger, closing).await;
+                }
+            });
+            Err(Refusal::LedgerUnavailable("the ledger did not answer in time".to_owned()))
+        }
+    }
+}
+
+/// Appends what no request waits for any more; a failure latches the ledger, so nothing after it can leave either.
+pub async fn append_or_log(ledger: &Ledger, draft: Draft) {
+    let kind = draft.kind;
+    if let Err(error) = ledger.append(vec![draft]).await {
+        tracing::error!(kind = kind.as_str(), %error, "an event could not be recorded");
+    }
+}
+
+fn refusal(error: &AppendError) -> Refusal {
+    Refusal::LedgerUnavailable(error.to_string())
+}
+
+/// What was decided about, and on which ground.
+fn described(draft: Draft, facts: &Facts, basis: &Basis) -> Draft {
+    let rules: Vec<Value> = basis
+        .rules
+        .iter()
+        .map(|each| json!({"rule": each.rule, "verdict": each.verdict, "reason": each.reason}))
+        .collect();
+    let mut draft = draft
+        .with("method", facts.method.as_str())
+        .with("authority", facts.authority.to_string())
+        .with("path", facts.path.as_str())
+        .with("body_sha256", facts.body.sha256())
+        .with("body_bytes", facts.body.len() as u64)
+        .with("digest", basis.digest.as_str())
+        .with("destinations_hash", basis.destinations_hash.as_str())
+        .with("rules", rules);
+    if !basis.measured.is_empty() {
+        draft = draft.with("measured", json!(basis.measured));
+    }
+    let names = query_names(facts.query.as_deref());
+    if !names.is_empty() {
+        draft = draft.with("query_names", names);
+    }
+    if let Some(effect) = &basis.effect {
+        draft = draft.with("effect", json!(effect));
+    }
+    if let (Some(policy), Some(hash)) = (&basis.policy, &basis.policy_hash) {
+        draft = draft.with("policy", policy.as_str()).with("policy_hash", hash.as_str());
+    }
+    draft
+}
+
+/// `http.post` and so on.
+fn action(facts: &Facts) -> String {
+    format!("http.{}", facts.method.to_ascii_lowercase())
+}
+
+fn query_names(query: Option<&str>) -> Vec<String> {
+    let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
+    let mut names: Vec<String> =
+        pairs.map(|pair| pair.split('=').next().unwrap_or_default().chars().take(64).collect()).collect();
+    names.sort();
+    names.dedup();
+    names.truncate(64);
+    names
+}
+
+fn plain_claim(text: &str) -> Option<String> {
+    let plain = !text.is_empty() && text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    plain.then(|| text.to_owned())
+}
+
+fn without_nulls(value: Value) -> Value {
+    match value {
+        Value::Object(fields) => Value::Object(fields.into_iter().filter(|(_, value)| !value.is_null()).collect()),
+        Value::Array(_) | Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => value,
+    }
+}
+
+/// Refusals that are not decisions: recorded one by one up to a rate, then as one counted event per source and second.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    seconds: Mutex<HashMap<(String, &'static str), Bucket>>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    second: u64,
+    recorded: u64,
+    counted: u64,
+}
+
+// === impl Refusals ===
+
+impl Refusals {
+    /// Records that `source` was refused with `code`, at once or in a count that follows within a second or two.
+    ///
+    /// # Errors
+    /// [`Refusal::LedgerUnavailable`] when it had to be recorded at once and could not be.
+    pub async fn record(
+        &self,
+        gate: &Arc<Gate>,
+        source: &Source<'_>,
+        refused: &Refusal,
+        trace: &Trace,
+    ) -> Result<(), Refusal> {
+        let code = refused.answer().code;
+        if !self.admit(source.name(), code, gate.limits.refusals_per_second) {
+            return Ok(());
+        }
+        let kind = violation(refused).map_or(EventType::RequestRefused, |_| EventType::Violation);
+        let mut draft = trace.draft(kind).with("code", code).with("source", source.peer.to_string());
+        if let Some((what, severity)) = violation(refused) {
+            draft = draft.with("kind", what).with("severity", severity);
+        }
+        if let Refusal::Ambiguous(detail) | Refusal::AuthorityMismatch(detail) = refused {
+            draft = draft.with("detail", detail.as_str());
+        }
+        if let Some(agent) = source.agent {
+            draft = draft.agent(agent);
+        }
+        durable(gate, vec![draft], None).await.map(|_| ())
+    }
+
+    /// Counts that became due, as events.
+    pub fn due(&self, everything: bool) -> Vec<Draft> {
+        let now = seconds_now();
+        let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut drafts = Vec::new();
+        seconds.retain(|(source, code), bucket| {
+            if !everything && bucket.second >= now {
+                return true;
+            }
+            if bucket.counted > 0 {
+                let draft = Draft::new(EventType::RequestRefused).with("code", *code).with("source", source.as_str());
+                drafts.push(draft.with("count", bucket.counted).with("aggregated", true));
+            }
+            false
+        });
+        drafts
+    }
+
+    fn admit(&self, source: String, code: &'static str, per_second: u64) -> bool {
+        let now = seconds_now();
+        let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = seconds.entry((source, code)).or_insert(Bucket { second: now, recorded: 0, counted: 0 });
+        if bucket.recorded < per_second || (bucket.second != now && bucket.counted == 0) {
+            bucket.recorded = if bucket.second == now { bucket.recorded + 1 } else { 1 };
+            bucket.second = now;
+            return true;
+        }
+        bucket.counted += 1;
+        false
+    }
+}
+
+/// Who was refused.
+#[derive(Debug)]
+pub struct Source<'a> {
+    /// Address of the client.
+    pub peer: IpAddr,
+    /// Its agent, where known.
+    pub agent: Option<&'a str>,
+}
+
+// === impl Source ===
+
+impl Source<'_> {
+    fn name(&self) -> String {
+        self.agent.map_or_else(|| self.peer.to_string(), str::to_owned)
+    }
+}
+
+/// Which refusals are violations, of which kind and severity.
+fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
+    match refused {
+        Refusal::Ambiguous(_) => Some(("ambiguous_request", "MEDIUM")),
+        Refusal::AuthorityMismatch(_) => Some(("authority_mismatch", "MEDIUM")),
+        Refusal::TokenInRequest => Some(("token_in_request", "HIGH")),
+        Refusal::WrongCredential => Some(("wrong_credential", "HIGH")),
+        Refusal::AgentSuspended
+        | Refusal::BodyTooLarge(_)
+        | Refusal::Busy(_)
+        | Refusal::Cancelled(_)
+        | Refusal::ClientGone
+        | Refusal::Denied(_)
+        | Refusal::Expectation
+        | Refusal::Expired(_)
+        | Refusal::HeadTooLarge(_)
+        | Refusal::LedgerUnavailable(_)
+        | Refusal::MethodRefused(_)
+        | Refusal::NotFound
+        | Refusal::NotIdentified
+        | Refusal::Pending(_)
+        | Refusal::Rejected(..)
+        | Refusal::SlowRequest(_)
+        | Refusal::TooMany(_)
+        | Refusal::Upstream(_)
+        | Refusal::UnknownOutcome(_)
+        | Refusal::VaultUnavailable(_) => None,
+    }
+}
+
+fn seconds_now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}

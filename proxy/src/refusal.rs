@@ -1,0 +1,433 @@
+//! Every way a request ends without its upstream's answer, and the one place that says what the agent is told.
+//!
+//! Failing closed has this single implementation: a new way to fail is a new variant, and [`Refusal::answer`]
+//! does not compile until it has a status, a stable code and words.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use policy::{Denial, Facts, Match, Verdict};
+use serde_json::{Map, Value, json};
+
+use crate::record::Trace;
+
+/// Why a request goes no further. The comments say who is at fault.
+#[derive(Debug)]
+pub enum Refusal {
+    /// Agent: suspended by an operator.
+    AgentSuspended,
+    /// Agent: the request can be read in more than one way (RFC 9112 section 11.2).
+    Ambiguous(String),
+    /// Agent: CONNECT target, SNI, Host and absolute form disagree (RFC 9110 section 7.4).
+    AuthorityMismatch(String),
+    /// Agent: the body is larger than the limit, in bytes.
+    BodyTooLarge(u64),
+    /// Gate: too many bodies in memory.
+    Busy(String),
+    /// Agent: withdrew the intent itself.
+    Cancelled(String),
+    /// Agent: went away before its request was complete.
+    ClientGone,
+    /// Policy: denied.
+    Denied(Box<(Denial, Facts)>),
+    /// Agent: an expectation other than `100-continue` (RFC 9110 section 10.1.1).
+    Expectation,
+    /// Nobody decided in time.
+    Expired(String),
+    /// Agent: the head is larger than the limit.
+    HeadTooLarge(String),
+    /// Gate: the ledger cannot record, so nothing may leave.
+    LedgerUnavailable(String),
+    /// Agent: this method is not for a proxy (TRACE, CONNECT inside a tunnel).
+    MethodRefused(String),
+    /// Agent: no such page of the agent API, or an intent of somebody else.
+    NotFound,
+    /// Agent: no proxy credential; a probe, answered with the challenge.
+    NotIdentified,
+    /// Not refused for good: a person has to decide. Intent id, and how many seconds until a retry makes sense.
+    Pending(Box<Pending>),
+    /// Reviewer: said no. Intent id and rationale.
+    Rejected(String, String),
+    /// Agent: did not finish sending within the time allowed.
+    SlowRequest(String),
+    /// Agent: its own gate token stood in a request that would have left.
+    TokenInRequest,
+    /// Agent: more than its share.
+    TooMany(String),
+    /// Agent: a credential that is not valid.
+    WrongCredential,
+    /// Upstream: unreachable, not trusted, or its reply could not be read.
+    Upstream(String),
+    /// Upstream or network: the request left, its result is not known. Never retried.
+    UnknownOutcome(String),
+    /// Vault: the credential could not be had, so nothing was sent.
+    VaultUnavailable(String),
+}
+
+/// What a held request is told.
+#[derive(Debug)]
+pub struct Pending {
+    /// The intent that now waits.
+    pub intent: String,
+    /// Where the agent asks for its state.
+    pub status_url: String,
+    /// When it expires, RFC 3339.
+    pub expires_at: String,
+    /// Seconds until asking again makes sense.
+    pub retry_after: u64,
+    /// The rules that hold it.
+    pub rules: Vec<Match>,
+    /// The destination it is for.
+    pub destination: Option<String>,
+    /// Status code for held requests (`answers.hold_status`).
+    pub status: u16,
+}
+
+/// The public side of a refusal.
+#[derive(Debug)]
+pub struct Answer {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Stable, documented code.
+    pub code: &'static str,
+    /// A few words.
+    pub title: &'static str,
+    /// What happened, for the agent.
+    pub detail: String,
+    /// What would make it pass.
+    pub remedy: String,
+    /// Whether the same request may pass later.
+    pub retryable: bool,
+    /// Whether the connection ends with it.
+    pub close: bool,
+}
+
+// === impl Refusal ===
+
+impl Refusal {
+    /// A request that can be read in more than one way.
+    pub fn ambiguous(why: impl Into<String>) -> Refusal {
+        Refusal::Ambiguous(why.into())
+    }
+
+    /// The one mapping from a refusal to what the agent sees.
+    #[expect(clippy::too_many_lines, reason = "one row per refusal; a table reads better whole")]
+    pub fn answer(&self) -> Answer {
+        use Refusal::*;
+        match self {
+            AgentSuspended => row(
+                403,
+                "agent_suspended",
+                "agent suspended",
+                "this agent is suspended",
+                "an operator can resume it: `writ agents resume NAME`",
+            ),
+            Ambiguous(why) => row(
+                400,
+                "ambiguous_request",
+                "ambiguous request",
+                why,
+                "send one plain, complete HTTP/1.1 request as RFC 9112 writes it",
+            )
+            .closing(),
+            AuthorityMismatch(why) => row(
+                421,
+                "authority_mismatch",
+                "authority mismatch",
+                why,
+                "CONNECT target, TLS server name, Host and absolute URL must name the same host and port",
+            )
+            .closing(),
+            BodyTooLarge(limit) => row(
+                413,
+                "body_too_large",
+                "body too large",
+                format!("the request body is larger than {limit} bytes"),
+                "send less at once, or ask an operator to raise `max_body` of this destination",
+            )
+            .closing(),
+            Busy(why) => row(503, "busy", "gate busy", why, "try again shortly").retryable(),
+            Cancelled(id) => row(
+                410,
+                "cancelled",
+                "cancelled",
+                format!("intent `{id}` was cancelled by its agent"),
+                "send the request again if it is still wanted",
+            ),
+            ClientGone => row(
+                400,
+                "incomplete_request",
+                "incomplete request",
+                "the request ended before it was complete",
+                "send the whole request",
+            )
+            .closing(),
+            Denied(denied_with) => denied(&denied_with.0),
+            Expectation => row(
+                417,
+                "expectation_failed",
+                "expectation failed",
+                "only `Expect: 100-continue` is understood",
+                "leave the Expect header out",
+            )
+            .closing(),
+            Expired(id) => row(
+                410,
+                "expired",
+                "expired",
+                format!("nobody decided on intent `{id}` in time"),
+                "send the request again if it is still wanted",
+            ),
+            HeadTooLarge(why) => {
+                row(431, "head_too_large", "request head too large", why, "send fewer or shorter headers").closing()
+            }
+            LedgerUnavailable(_) => row(
+                503,
+                "ledger_unavailable",
+                "ledger unavailable",
+                "the decision could not be recorded, so nothing was sent",
+                "try again later; an operator sees the cause in the gate's log",
+            )
+            .retryable(),
+            MethodRefused(method) => row(
+                403,
+                "method_refused",
+                "method refused",
+                format!("`{method}` is never forwarded"),
+                "use another method",
+            ),
+            NotFound => row(
+                404,
+                "not_found",
+                "not found",
+                "there is no such intent or page for this agent",
+                "check the id; only the agent that made an intent can read it",
+            ),
+            NotIdentified => row(
+                407,
+                "credential_required",
+                "proxy credential required",
+                "this proxy serves known agents only",
+                "set HTTPS_PROXY=http://AGENT:TOKEN@HOST:PORT",
+            )
+            .retryable(),
+            Pending(held) => pending(held),
+            Rejected(id, rationale) => row(
+                403,
+                "rejected",
+                "rejected by a reviewer",
+                format!("intent `{id}` was rejected: {rationale}"),
+                "do what the reviewer asks, then send a new request",
+            ),
+            SlowRequest(why) => {
+                row(408, "request_timeout", "request timeout", why, "send the whole request at once").closing()
+            }
+            TokenInRequest => row(
+                403,
+                "token_in_request",
+                "gate token in request",
+                "the request carries a gate token that would have left with it",
+                "send the token in Proxy-Authorization only; then have an operator replace it",
+            ),
+            TooMany(why) => row(429, "too_many", "too many", why, "wait for earlier ones to be decided").retryable(),
+            WrongCredential => row(
+                407,
+                "credential_invalid",
+                "proxy credential not valid",
+                "this agent name and token do not belong together",
+                "use the token printed when the agent was added; it cannot be shown again",
+            ),
+            Upstream(why) => row(
+                502,
+                "upstream_failed",
+                "upstream failed",
+                why,
+                "check that the destination is up and its certificate is trusted",
+            )
+            .retryable(),
+            UnknownOutcome(why) => row(
+                502,
+                "outcome_unknown",
+                "outcome unknown",
+                why,
+                "the request may have taken effect: check before sending it again",
+            ),
+            VaultUnavailable(_) => row(
+                503,
+                "credential_unavailable",
+                "credential unavailable",
+                "the destination's credential could not be fetched, so nothing was sent",
+                "try again later; `writ credentials` on the gate's side shows the cause",
+            )
+            .retryable(),
+        }
+    }
+
+    /// What only an operator should read; empty where the answer already says it all.
+    pub fn cause(&self) -> &str {
+        match self {
+            Refusal::LedgerUnavailable(why) | Refusal::VaultUnavailable(why) => why,
+            Refusal::AgentSuspended
+            | Refusal::Ambiguous(_)
+            | Refusal::AuthorityMismatch(_)
+            | Refusal::BodyTooLarge(_)
+            | Refusal::Busy(_)
+            | Refusal::Cancelled(_)
+            | Refusal::ClientGone
+            | Refusal::Denied(_)
+            | Refusal::Expectation
+            | Refusal::Expired(_)
+            | Refusal::HeadTooLarge(_)
+            | Refusal::MethodRefused(_)
+            | Refusal::NotFound
+            | Refusal::NotIdentified
+            | Refusal::Pending(_)
+            | Refusal::Rejected(..)
+            | Refusal::SlowRequest(_)
+            | Refusal::TokenInRequest
+            | Refusal::TooMany(_)
+            | Refusal::WrongCredential
+            | Refusal::Upstream(_)
+            | Refusal::UnknownOutcome(_) => "",
+        }
+    }
+
+    /// The whole HTTP answer: RFC 9457 problem details, or the hold document.
+    pub fn respond(&self, trace: &Trace) -> Response<Bytes> {
+        let answer = self.answer();
+        let (kind, document) = match self.pending() {
+            Some(held) => ("application/json", hold_document(held, &answer)),
+            None => ("application/problem+json", self.problem(&answer)),
+        };
+        let mut response = Response::new(Bytes::from(format!("{document}\n")));
+        *response.status_mut() = answer.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        headers.insert("writ-decision", HeaderValue::from_static(self.decision()));
+        if let Ok(id) = HeaderValue::from_str(&trace.correlation) {
+            headers.insert("writ-correlation-id", id);
+        }
+        if matches!(self, Refusal::NotIdentified | Refusal::WrongCredential) {
+            headers.insert(header::PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"writ\""));
+        }
+        if matches!(self, Refusal::TooMany(_) | Refusal::Busy(_) | Refusal::LedgerUnavailable(_)) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        if let Some(held) = self.pending() {
+            hold_headers(headers, held);
+        }
+        if answer.close {
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    fn pending(&self) -> Option<&Pending> {
+        if let Refusal::Pending(held) = self { Some(held) } else { None }
+    }
+
+    fn denial(&self) -> Option<&Denial> {
+        if let Refusal::Denied(denied) = self { Some(&denied.0) } else { None }
+    }
+
+    /// Value of `Writ-Decision`.
+    pub fn decision(&self) -> &'static str {
+        match self.answer().status.as_u16() {
+            _ if self.pending().is_some() => "hold",
+            403 | 410 | 413 | 417 | 421 | 429 => "deny",
+            _ => "error",
+        }
+    }
+
+    fn problem(&self, answer: &Answer) -> Value {
+        let mut document = Map::new();
+        document.insert("type".into(), json!(format!("https://writ.internal/problems/{}", answer.code)));
+        document.insert("title".into(), json!(answer.title));
+        document.insert("status".into(), json!(answer.status.as_u16()));
+        document.insert("detail".into(), json!(answer.detail));
+        document.insert("code".into(), json!(answer.code));
+        document.insert("retryable".into(), json!(answer.retryable));
+        document.insert("remedy".into(), json!(answer.remedy));
+        if let Some(denial) = self.denial() {
+            let basis = &denial.basis;
+            document.insert("rule".into(), json!(first_denial(denial).map(|rule| rule.rule.as_str())));
+            document.insert("policy".into(), json!(basis.policy));
+            document.insert("destination".into(), json!(basis.destination));
+        }
+        if let Refusal::Rejected(id, _) | Refusal::Expired(id) | Refusal::Cancelled(id) = self {
+            document.insert("intentId".into(), json!(id));
+        }
+        document.retain(|_, value| !value.is_null());
+        Value::Object(document)
+    }
+}
+
+// === impl Answer ===
+
+impl Answer {
+    fn closing(mut self) -> Answer {
+        self.close = true;
+        self
+    }
+
+    fn retryable(mut self) -> Answer {
+        self.retryable = true;
+        self
+    }
+}
+
+fn row(status: u16, code: &'static str, title: &'static str, detail: impl AsRef<str>, remedy: &str) -> Answer {
+    Answer {
+        status: StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
+        code,
+        title,
+        detail: detail.as_ref().to_owned(),
+        remedy: remedy.to_owned(),
+        retryable: false,
+        close: false,
+    }
+}
+
+fn denied(denial: &Denial) -> Answer {
+    match first_denial(denial) {
+        Some(rule) => row(403, "denied", "denied by policy", &rule.reason, &rule.remedy),
+        None => row(403, "denied", "denied by policy", "no rule allows this request", "ask an operator"),
+    }
+}
+
+fn first_denial(denial: &Denial) -> Option<&Match> {
+    denial.basis.rules.iter().find(|rule| rule.verdict == Verdict::Deny)
+}
+
+fn pending(held: &Pending) -> Answer {
+    let reason = held.rules.iter().find(|rule| rule.verdict == Verdict::Hold);
+    let detail = reason.map_or("a person has to approve this request", |rule| rule.reason.as_str());
+    let remedy = "wait: the stored request is sent once when a reviewer approves; poll statusUrl, do not send it again";
+    row(held.status, "pending_approval", "waiting for approval", detail, remedy).retryable()
+}
+
+fn hold_document(held: &Pending, answer: &Answer) -> Value {
+    json!({
+        "status": "pending_approval",
+        "intentId": held.intent,
+        "statusUrl": held.status_url,
+        "expiresAt": held.expires_at,
+        "retryAfterSeconds": held.retry_after,
+        "reason": answer.detail,
+        "destination": held.destination,
+        "message": answer.remedy,
+    })
+}
+
+fn hold_headers(headers: &mut http::HeaderMap, held: &Pending) {
+    let pairs = [
+        ("location", held.status_url.clone()),
+        ("retry-after", held.retry_after.to_string()),
+        ("writ-intent-id", held.intent.clone()),
+        ("x-gate-intent-id", held.intent.clone()),
+    ];
+    for (name, value) in pairs {
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(name, value);
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Carries out a permit in a task of its own, passes the reply on, and records how it ended.
+//!
+//! The task outlives the connection that asked for it: a client that goes away cancels the upstream leg, never the
+//! record of what happened.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{Bytes, BytesMut};
+use http::response::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::body::BrokenOff;
+use crate::gate::Gate;
+use crate::hold;
+use crate::inject;
+use crate::limits::Limits;
+use crate::permit::Permit;
+use crate::record::{self, Outcome, Ticket};
+use crate::refusal::Refusal;
+use crate::upstream::{self, Progress};
+
+/// Where a reply goes.
+#[derive(Debug)]
+pub enum Sink {
+    /// To the connection that waits for it.
+    Live {
+        /// Takes the head, or the refusal in its place.
+        head: oneshot::Sender<Result<Parts, Refusal>>,
+        /// Takes the body.
+        frames: mpsc::Sender<Result<Bytes, BrokenOff>>,
+    },
+    /// Into the sealed mailbox of an intent.
+    Mailbox,
+}
+
+/// The live end of a reply: its head first, then its frames.
+#[derive(Debug)]
+pub struct Live {
+    /// Gives the head, or the refusal.
+    pub head: oneshot::Receiver<Result<Parts, Refusal>>,
+    /// Gives the body.
+    pub frames: mpsc::Receiver<Result<Bytes, BrokenOff>>,
+}
+
+/// How much of a reply came, and its digest.
+#[derive(Default)]
+struct Tally {
+    bytes: u64,
+    digest: Sha256,
+}
+
+/// A sink with room for a few frames, and the end to read it from.
+pub fn live() -> (Sink, Live) {
+    let (head, head_out) = oneshot::channel();
+    let (frames, frames_out) = mpsc::channel(FRAMES);
+    (Sink::Live { head, frames }, Live { head: head_out, frames: frames_out })
+}
+
+/// Fetches the credential, sends, passes the reply on, records the outcome.
+pub async fn execute(gate: Arc<Gate>, permit: Permit, ticket: Ticket, sink: Sink) {
+    let started = Instant::now();
+    let outcome = carry_out(&gate, permit, &ticket, sink).await;
+    let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    record::append_or_log(&gate.ledger, ticket.outcome(outcome).with("millis", millis)).await;
+}
+
+async fn carry_out(gate: &Gate, permit: Permit, ticket: &Ticket, mut sink: Sink) -> Outcome {
+    let injected = match inject::credentials(gate, &permit).await {
+        Ok(injected) => injected,
+        Err(why) => {
+            let data = json!({"reason": "credential_unavailable", "detail": why});
+            sink.refuse(Refusal::VaultUnavailable(why));
+            return Outcome::Failed { sent: false, data };
+        }
+    };
+    let credential = injected.origin.clone();
+    let progress = Progress::default();
+    let reply = tokio::select! {
+        reply = upstream::send(gate, permit, injected, &progress) => reply,
+        () = sink.closed() => return gone(&progress, &credential),
+    };
+    match reply {
+        Ok(response) => pass_on(gate, response, ticket, sink, credential).await,
+        Err(failure) => {
+            let data = json!({"reason": "upstream_failed", "detail": failure.why, "credential": credential});
+            if failure.sent {
+                sink.refuse(Refusal::UnknownOutcome(failure.why));
+                return Outcome::Unknown(data);
+            }
+            sink.refuse(Refusal::Upstream(failure.why));
+            Outcome::Failed { sent: false, data }
+        }
+    }
+}
+
+/// The client went away before the reply began.
+fn gone(progress: &Progress, credential: &Value) -> Outcome {
+    let data = json!({"reason": "client_gone", "credential": credential});
+    if progress.sent() { Outcome::Unknown(data) } else { Outcome::Failed { sent: false, data } }
+}
+
+async fn pass_on(gate: &Gate, response: Response<Incoming>, ticket: &Ticket, sink: Sink, credential: Value) -> Outcome {
+    let (mut head, body) = response.into_parts();
+    head.headers = relayed_headers(&head.headers, ticket);
+    head.extensions.clear();
+    let status = head.status;
+    let mut tally = Tally::default();
+    let ended = match sink {
+        Sink::Live { head: slot, frames } => {
+            // A closed slot is found again by the first frame that nobody takes.
+            drop(slot.send(Ok(head)));
+            stream(gate, body, &frames, &mut tally).await
+        }
+        Sink::Mailbox => store(gate, ticket, head, body, &mut tally).await,
+    };
+    let data = json!({
+        "status": status.as_u16(),
+        "reply_bytes": tally.bytes,
+        "reply_sha256": data_encoding::HEXLOWER.encode(&tally.digest.finalize()),
+        "credential": credential,
+        "ended": ended.err(),
+    });
+    if status.is_client_error() || status.is_server_error() {
+        return Outcome::Failed { sent: true, data };
+    }
+    Outcome::Executed(data)
+}
+
+/// Frames go on one by one as they come. An error says how the reply ended early.
+async fn stream(
+    gate: &Gate,
+    mut body: Incoming,
+    frames: &mpsc::Sender<Result<Bytes, BrokenOff>>,
+    tally: &mut Tally,
+) -> Result<(), &'static str> {
+    loop {
+        let data = match next(gate, &mut body).await {
+            Ok(Some(data)) => data,
+            Ok(None) => return Ok(()),
+            Err(early) => {
+                drop(frames.send(Err(BrokenOff)).await);
+                return Err(early);
+            }
+        };
+        tally.add(&data);
+        let unread = Limits::seconds(gate.limits.write_seconds);
+        match tokio::time::timeout(unread, frames.send(Ok(data))).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err("client_gone"),
+            Err(_) => return Err("client_stalled"),
+        }
+    }
+}
+
+/// Keeps the reply for the agent. What is over the limit is counted and digested, and not kept.
+async fn store(
+    gate: &Gate,
+    ticket: &Ticket,
+    head: Parts,
+    mut body: Incoming,
+    tally: &mut Tally,
+) -> Result<(), &'static str> {
+    let mut whole = BytesMut::new();
+    let mut ended = Ok(());
+    loop {
+        match next(gate, &mut body).await {
+            Ok(Some(data)) => {
+                tally.add(&data);
+                if tally.bytes > gate.limits.mailbox_bytes {
+                    ended = Err("reply_too_large_to_keep");
+                    whole.clear();
+                } else {
+                    whole.extend_from_slice(&data);
+                }
+            }
+            Ok(None) => break,
+            Err(early) => {
+                ended = Err(early);
+                break;
+            }
+        }
+    }
+    let intent = ticket.intent.as_deref().unwrap_or_default();
+    match hold::keep_reply(gate, intent, &head, whole.freeze()).await {
+        Ok(()) => ended,
+        Err(error) => {
+            tracing::error!(intent, %error, "the reply of an approved request could not be kept");
+            ended.and(Err("reply_not_kept"))
+        }
+    }
+}
+
+/// The next data of a reply; trailers are left out.
+async fn next(gate: &Gate, body: &mut Incoming) -> Result<Option<Bytes>, &'static str> {
+    loop {
+        match tokio::time::timeout(Limits::seconds(gate.limits.reply_idle_seconds), body.frame()).await {
+            Ok(None) => return Ok(None),
+            Ok(Some(Ok(frame))) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+            Ok(Some(Err(_))) => return Err("truncated"),
+            Err(_) => return Err("upstream_stalled"),
+        }
+    }
+}
+
+/// The upstream's headers without what belongs to one hop, to a proxy or to this gate, and with our own.
+fn relayed_headers(headers: &HeaderMap, ticket: &Ticket) -> HeaderMap {
+    let mut kept = HeaderMap::with_capacity(headers.len() + 2);
+    let listed = headers.get_all("connection").iter().filter_map(|value| value.to_str().ok());
+    let listed: Vec<String> =
+        listed.flat_map(|value| value.split(',')).map(|token| token.trim().to_ascii_lowercase()).collect();
+    for (name, value) in headers {
+        if !stays_behind(name.as_str()) && !listed.iter().any(|token| token == name.as_str()) {
+            kept.append(name.clone(), value.clone());
+        }
+    }
+    stamp(&mut kept, "writ-decision", "allow");
+    stamp(&mut kept, "writ-correlation-id", &ticket.trace.correlation);
+    if let Some(intent) = &ticket.intent {
+        stamp(&mut kept, "writ-intent-id", intent);
+    }
+    kept
+}
+
+fn stays_behind(name: &str) -> bool {
+    let hop = ["alt-svc", "connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"];
+    hop.contains(&name) || name.starts_with("proxy-") || name.starts_with("writ-") || name.starts_with("x-gate-")
+}
+
+fn stamp(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(HeaderName::from_static(name), value);
+    }
+}
+
+// === impl Sink ===
+
+impl Sink {
+    /// Ready when nobody waits for the reply any more; never for a mailbox.
+    async fn closed(&mut self) {
+        match self {
+            Sink::Live { head, .. } => head.closed().await,
+            Sink::Mailbox => std::future::pending().await,
+        }
+    }
+
+    fn refuse(self, refusal: Refusal) {
+        match self {
+            // Nobody waits any more: the outcome on the ledger says what happened.
+            Sink::Live { head, .. } => drop(head.send(Err(refusal))),
+            Sink::Mailbox => {}
+        }
+    }
+}
+
+// === impl Tally ===
+
+impl Tally {
+    fn add(&mut self, data: &Bytes) {
+        self.bytes += data.len() as u64;
+        self.digest.update(data);
+    }
+}
+
+/// Frames that may wait between upstream and client.
+const FRAMES: usize = 8;

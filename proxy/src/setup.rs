@@ -1,0 +1,116 @@
+//! The first run: a home with starter files, an authority, a ledger, one agent and one operator.
+//!
+//! Nothing that exists is overwritten, and nothing is created anew that has been lost: a home with data but without its
+//! ledger is refused, not repaired.
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use ledger::{Ledger, Options};
+
+use crate::home::Home;
+use crate::id;
+use crate::operator;
+use crate::principal::{self, Kind, Principals, Role};
+
+/// Creates whatever a complete home lacks on its first run. Returns whether this was the first run.
+///
+/// # Errors
+/// Whatever stops it, with the remedy.
+pub fn create(home: &Home) -> Result<bool> {
+    home.create()?;
+    for (name, text) in STARTER {
+        write_new(&home.path().join(name), text)?;
+    }
+    let first = !Ledger::exists(&home.data()) && !home.keys().join("principals.json").exists();
+    if first {
+        if let Err(ca::CaError::Missing { .. }) = ca::Root::open(&home.ca()) {
+            ca::Root::create(&home.ca(), "Writ")?;
+        }
+        let origin = id::fresh("writ-")?;
+        Ledger::create(&home.data(), &origin)?;
+        add_first_principals(home)?;
+    }
+    let root = ca::Root::open(&home.ca())?;
+    write_bundle(home, root.pem())?;
+    Ok(first)
+}
+
+/// The proxy URL for an agent, with its token.
+pub fn proxy_url(agent: &str, token: &str, door: SocketAddr) -> String {
+    format!("http://{agent}:{token}@{door}")
+}
+
+/// One agent and one operator, so that the first minute needs no further command. Their tokens go to 0600 files.
+fn add_first_principals(home: &Home) -> Result<()> {
+    let principals = Principals::open(&home.keys().join("principals.json"))?;
+    let ledger = Ledger::open(Options { dir: home.data(), queue: 16 })?;
+    let owner = "unassigned";
+    ledger.append_blocking(vec![
+        operator::registration(Kind::Agent, FIRST_AGENT, owner, None),
+        operator::registration(Kind::Operator, FIRST_OPERATOR, "", Some(Role::Admin)),
+    ])?;
+    let agent = principals.add(Kind::Agent, FIRST_AGENT, owner, None)?;
+    let operator = principals.add(Kind::Operator, FIRST_OPERATOR, "", Some(Role::Admin))?;
+    principal::write_private(&home.agent_token(FIRST_AGENT), format!("{agent}\n").as_bytes())?;
+    principal::write_private(&home.operator_token(), format!("{operator}\n").as_bytes())?;
+    ledger.close()?;
+    Ok(())
+}
+
+/// One file for clients to trust: this system's public roots, where it has them, and the gate's own.
+fn write_bundle(home: &Home, root: &str) -> Result<()> {
+    let system = SYSTEM_BUNDLES.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+    let path = home.bundle();
+    fs::write(&path, format!("{system}\n{root}")).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+fn write_new(path: &Path, text: &str) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .with_context(|| format!("cannot create `{}`", path.display()))?;
+    file.write_all(text.as_bytes()).with_context(|| format!("cannot write `{}`", path.display()))
+}
+
+/// Where a starter file goes; for tests and documentation.
+pub fn starter_files() -> impl Iterator<Item = (PathBuf, &'static str)> {
+    STARTER.iter().map(|(name, text)| (PathBuf::from(name), *text))
+}
+
+/// Name of the agent that the first run makes.
+pub const FIRST_AGENT: &str = "default";
+
+/// Name of the operator that the first run makes.
+pub const FIRST_OPERATOR: &str = "admin";
+
+/// Starter configuration: what a new home holds.
+const STARTER: &[(&str, &str)] = &[
+    ("writ.yaml", include_str!("starter/writ.yaml")),
+    ("destinations.yaml", include_str!("starter/destinations.yaml")),
+    ("credentials.yaml", include_str!("starter/credentials.yaml")),
+    ("policies/reads.yaml", include_str!("starter/policies/reads.yaml")),
+    ("policies/models.yaml", include_str!("starter/policies/models.yaml")),
+    ("policies/payments.yaml", include_str!("starter/policies/payments.yaml")),
+    ("policies/messages.yaml", include_str!("starter/policies/messages.yaml")),
+    ("policies/crm.yaml", include_str!("starter/policies/crm.yaml")),
+    ("policies/code.yaml", include_str!("starter/policies/code.yaml")),
+    ("policies/changes.yaml", include_str!("starter/policies/changes.yaml")),
+];
+
+/// Public roots as the usual systems keep them.
+const SYSTEM_BUNDLES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/ca-bundle.pem",
+];

@@ -1,0 +1,182 @@
+//! CONNECT: who asks, which authority, then TLS with a leaf for exactly that name, and back into HTTP.
+//!
+//! There is no raw tunnel. CONNECT succeeds for any well-formed name, because clients throw away the body of a refused
+//! one: what is denied is denied inside, where the agent can read why.
+
+use std::io::Cursor;
+use std::sync::Arc;
+
+use bytes::{Buf, BytesMut};
+use http::HeaderMap;
+use policy::{Authority, Scheme};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio_rustls::LazyConfigAcceptor;
+use tokio_rustls::rustls::server::Acceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::agent;
+use crate::canonical::{OWN_NAME, Way};
+use crate::exchange::{self, Caller};
+use crate::framed::Verdicts;
+use crate::gate::Gate;
+use crate::head::Head;
+use crate::limits::Limits;
+use crate::listen::{self, Wire};
+use crate::record::Trace;
+use crate::refusal::Refusal;
+
+/// An agreed tunnel.
+#[derive(Debug)]
+pub struct Tunnel {
+    agent: String,
+    /// `host:port` as a TLS client means it.
+    authority: Authority,
+}
+
+/// Answers CONNECT requests, starting with `head`, until one is agreed; then serves what comes through it.
+///
+/// After 407 the connection stays open: git and Java ask without a credential first and ask again on the same one.
+pub async fn serve(gate: Arc<Gate>, mut wire: Wire, mut head: Head) {
+    for _ in 0..ATTEMPTS {
+        wire.raw.advance(head.bytes);
+        let refusal = match agree(&gate, &head) {
+            Ok(tunnel) => {
+                wire.write(ESTABLISHED).await;
+                return inside(gate, wire, tunnel).await;
+            }
+            Err(refusal) => refusal,
+        };
+        let again = matches!(refusal, Refusal::NotIdentified | Refusal::WrongCredential) && head.minor == 1;
+        listen::refuse(&gate, &mut wire, refusal).await;
+        match wire.head(&gate.limits).await {
+            Ok(Some(next)) if again && next.method == "CONNECT" => head = next,
+            Ok(_) => return,
+            Err(refusal) => return listen::refuse(&gate, &mut wire, refusal).await,
+        }
+    }
+}
+
+/// Who opens a tunnel, and where to.
+fn agree(gate: &Gate, head: &Head) -> Result<Tunnel, Refusal> {
+    let agent = agent::identify(&gate.principals, head.header("proxy-authorization"))?;
+    let authority = parse(&head.target)?;
+    let port = head.target.rsplit_once(':').map(|(_, port)| port);
+    if !port.is_some_and(|port| !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit())) {
+        return Err(Refusal::ambiguous("a CONNECT target is `host:port`"));
+    }
+    if let Some(host) = head.header("host") {
+        let named = parse(host)?;
+        // Some clients leave the port out of Host, whatever it is.
+        let same_port = named.port() == authority.port() || !host.contains(':');
+        if named.host() != authority.host() || !same_port {
+            return Err(Refusal::AuthorityMismatch(format!(
+                "CONNECT is to {authority}, its Host header names {named}"
+            )));
+        }
+    }
+    gate.mint.take(&agent.name)?;
+    Ok(Tunnel { agent: agent.name, authority })
+}
+
+/// The first byte tells TLS from plain HTTP (undici sends CONNECT for both); anything else is refused.
+async fn inside(gate: Arc<Gate>, mut wire: Wire, tunnel: Tunnel) {
+    let limit = Limits::seconds(gate.limits.handshake_seconds);
+    let read =
+        async { if wire.raw.is_empty() { wire.stream.read_buf(&mut wire.raw).await } else { Ok(wire.raw.len()) } };
+    let Ok(Ok(1..)) = tokio::time::timeout(limit, read).await else { return };
+    match wire.raw.first() {
+        Some(&TLS_HANDSHAKE) => tls(gate, wire, tunnel).await,
+        Some(byte) if byte.is_ascii_uppercase() => {
+            let authority = parse_as(Scheme::Http, &format!("{}:{}", tunnel.authority.host(), tunnel.authority.port()));
+            if let Ok(authority) = authority {
+                let caller = caller(&wire, tunnel.agent, authority, Verdicts::default());
+                listen::serve(gate, wire.stream, wire.raw, caller).await;
+            }
+        }
+        Some(_) | None => {
+            let refusal = Refusal::ambiguous("what came through the tunnel is neither TLS nor HTTP");
+            record(&gate, &wire, &tunnel.agent, refusal).await;
+        }
+    }
+}
+
+async fn tls(gate: Arc<Gate>, wire: Wire, tunnel: Tunnel) {
+    let Wire { stream, raw, peer } = wire;
+    let (read, write) = stream.into_split();
+    let io = tokio::io::join(AsyncReadExt::chain(Cursor::new(raw.freeze()), read), write);
+    let limit = Limits::seconds(gate.limits.handshake_seconds);
+    match tokio::time::timeout(limit, handshake(&gate, io, &tunnel.authority)).await {
+        Ok(Ok((stream, verdicts))) => {
+            let caller =
+                Caller { peer, way: Way::Tunnel(tunnel.authority), agent: Some(tunnel.agent), verdicts, base: base() };
+            listen::serve(gate, stream, BytesMut::new(), caller).await;
+        }
+        Ok(Err(error)) => {
+            tracing::info!(error, host = %tunnel.authority, agent = tunnel.agent, "no TLS inside a tunnel; does the client trust the gate's CA?")
+        }
+        Err(_) => {
+            tracing::info!(host = %tunnel.authority, agent = tunnel.agent, "a TLS handshake was not finished in time")
+        }
+    }
+}
+
+/// TLS as the host of the tunnel, and only as that. Another server name is not served a certificate of its own: its
+/// first request is answered with the mismatch.
+async fn handshake<IO>(gate: &Gate, io: IO, authority: &Authority) -> Result<(TlsStream<IO>, Verdicts), String>
+where
+    IO: AsyncRead + AsyncWrite + Unpin,
+{
+    let start = LazyConfigAcceptor::new(Acceptor::default(), io).await.map_err(|error| error.to_string())?;
+    let named = start.client_hello().server_name().map(str::to_ascii_lowercase);
+    let (name, expected) = match authority.host().ip() {
+        Some(ip) => (ca::Name::from(ip), None),
+        None => (
+            ca::Name::dns(authority.host().as_str()).map_err(|error| error.to_string())?,
+            Some(authority.host().as_str()),
+        ),
+    };
+    let verdicts = if named.as_deref() == expected {
+        Verdicts::default()
+    } else {
+        let named = named.unwrap_or_else(|| "no name".to_owned());
+        Verdicts::refusing(Refusal::AuthorityMismatch(format!(
+            "the tunnel is to {authority}, the TLS client asked for {named}"
+        )))
+    };
+    let config = gate.issuer.server_config(&name).map_err(|error| error.to_string())?;
+    let stream = start.into_stream(config).await.map_err(|error| error.to_string())?;
+    Ok((stream, verdicts))
+}
+
+fn caller(wire: &Wire, agent: String, authority: Authority, verdicts: Verdicts) -> Caller {
+    Caller { peer: wire.peer, way: Way::Tunnel(authority), agent: Some(agent), verdicts, base: base() }
+}
+
+/// Inside a tunnel the door's address says nothing to the client; the gate's own name always works through the proxy.
+fn base() -> String {
+    format!("http://{OWN_NAME}")
+}
+
+/// Records what cannot be answered: the client does not speak HTTP.
+async fn record(gate: &Arc<Gate>, wire: &Wire, agent: &str, refusal: Refusal) {
+    if let Ok(trace) = Trace::begin(&HeaderMap::new()) {
+        exchange::refuse(gate, refusal, wire.peer.ip(), Some(agent), &trace).await;
+    }
+}
+
+fn parse(text: &str) -> Result<Authority, Refusal> {
+    parse_as(Scheme::Https, text)
+}
+
+fn parse_as(scheme: Scheme, text: &str) -> Result<Authority, Refusal> {
+    Authority::parse(scheme, text).map_err(|error| Refusal::Ambiguous(error.to_string()))
+}
+
+/// CONNECT requests answered on one connection before it is closed.
+const ATTEMPTS: usize = 4;
+
+/// First byte of a TLS record that carries a handshake (RFC 8446 section 5.1).
+const TLS_HANDSHAKE: u8 = 0x16;
+
+/// RFC 9110 section 9.3.6.
+const ESTABLISHED: &[u8] = b"HTTP/1.1 200 Connection Established\r\n\r\n";

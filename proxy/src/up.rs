@@ -1,0 +1,116 @@
+//! `writ up`: opens the doors, serves, and ends orderly.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use crate::gate::Gate;
+use crate::home::Home;
+use crate::setup::{self, FIRST_AGENT};
+use crate::{listen, operator};
+
+/// A gate with its doors open.
+#[derive(Debug)]
+pub struct Running {
+    /// The gate.
+    pub gate: Arc<Gate>,
+    /// Bound address of the forward door.
+    pub forward: SocketAddr,
+    /// Bound address of the operator door.
+    pub operator: SocketAddr,
+}
+
+/// Creates what is missing, opens everything and serves until SIGINT or SIGTERM. SIGHUP reloads the rules.
+///
+/// # Errors
+/// Whatever stops the gate from starting, with the remedy.
+pub async fn run(home: Home) -> Result<()> {
+    let first = setup::create(&home)?;
+    let running = start(Config::load(home)?).await?;
+    announce(&running, first)?;
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => match running.gate.reload().await {
+                Ok(()) => tracing::info!("destinations and policies were loaded again"),
+                Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was changed; the rules in force stay"),
+            },
+        }
+    }
+    running.gate.shut_down().await;
+    Ok(())
+}
+
+/// Binds the doors, opens the gate behind them, serves in the background.
+///
+/// # Errors
+/// As [`run`].
+pub async fn start(config: Config) -> Result<Running> {
+    let forward = bind(config.forward, "forward").await?;
+    let operator = bind(config.operator, "operator").await?;
+    let (forward_at, operator_at) = (forward.local_addr()?, operator.local_addr()?);
+    let gate = Gate::open(config, vec![forward_at, operator_at]).await?;
+    gate.start_background();
+    tokio::spawn(listen::forward(Arc::clone(&gate), forward));
+    tokio::spawn(operator::serve(Arc::clone(&gate), operator));
+    Ok(Running { gate, forward: forward_at, operator: operator_at })
+}
+
+async fn bind(address: SocketAddr, door: &str) -> Result<TcpListener> {
+    let remedy = format!(
+        "cannot open the {door} door at {address}; is another gate running? `doors.{door}` in writ.yaml changes the address"
+    );
+    TcpListener::bind(address).await.context(remedy)
+}
+
+/// Says what to paste. A token is shown on a terminal only; elsewhere the file it is in.
+fn announce(running: &Running, first: bool) -> Result<()> {
+    let mut out = std::io::stdout();
+    let home = &running.gate.config.home;
+    let (forward, operator) = (running.forward, running.operator);
+    let bundle = home.bundle();
+    let bundle = bundle.display();
+    let token_file = home.agent_token(FIRST_AGENT);
+    let token = match std::fs::read_to_string(&token_file) {
+        Ok(token) if out.is_terminal() => token.trim().to_owned(),
+        Ok(_) | Err(_) => format!("$(cat {})", token_file.display()),
+    };
+    let proxy = setup::proxy_url(FIRST_AGENT, &token, forward);
+    writeln!(out, "writ {} is up{}", env!("CARGO_PKG_VERSION"), if first { " for the first time" } else { "" })?;
+    writeln!(
+        out,
+        "  forward door   http://{forward}\n  operator door  http://{operator}\n  home           {}",
+        home.path().display()
+    )?;
+    writeln!(out, "  CA SHA-256     {}", running.gate.issuer.root().fingerprint())?;
+    writeln!(out, "\nIn the agent's shell:")?;
+    writeln!(
+        out,
+        "  export HTTPS_PROXY=\"{proxy}\"; export HTTP_PROXY=\"$HTTPS_PROXY\" https_proxy=\"$HTTPS_PROXY\" http_proxy=\"$HTTPS_PROXY\""
+    )?;
+    writeln!(
+        out,
+        "  export SSL_CERT_FILE={bundle} CURL_CA_BUNDLE={bundle} REQUESTS_CA_BUNDLE={bundle} GIT_SSL_CAINFO={bundle} NODE_EXTRA_CA_CERTS={bundle}"
+    )?;
+    writeln!(out, "\nTry it there:")?;
+    writeln!(out, "  curl https://example.com/                     # a read: allowed")?;
+    writeln!(out, "  curl -X DELETE https://example.com/           # nothing allows it: denied, with the reason")?;
+    writeln!(out, "  curl -d 'hello' https://example.com/          # a change: held for approval")?;
+    writeln!(out, "\nIn your own shell:")?;
+    writeln!(out, "  writ pending\n  writ approve INTENT --rationale 'why'\n  writ ledger tail")?;
+    writeln!(
+        out,
+        "\n`writ` here means target/release/writ after a build, or the installed program. Ctrl-C ends the gate."
+    )?;
+    out.flush()?;
+    Ok(())
+}

@@ -1,0 +1,301 @@
+//! The only way out: dials one checked address and sends one permitted request.
+//!
+//! [`send`] consumes a [`Permit`], so nothing leaves without a durable record, and nothing leaves twice. The name is
+//! resolved once, every address of the answer is checked, one of exactly these is dialled. Certificates are always
+//! verified, redirects are never followed, proxy variables are never read.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, bail};
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use ipnet::IpNet;
+use policy::{Authority, Facts, Scheme};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::address::{self, Forbidden};
+use crate::gate::Gate;
+use crate::inject::Injected;
+use crate::limits::Limits;
+use crate::permit::Permit;
+
+/// Why a send gave no reply.
+#[derive(Debug)]
+pub struct Failure {
+    /// False when it is certain that no byte of the request left.
+    pub sent: bool,
+    /// What happened, for agent and ledger.
+    pub why: String,
+}
+
+/// Whether a byte of the request may have left; readable while the send is under way.
+#[derive(Debug, Default)]
+pub struct Progress(AtomicBool);
+
+/// Which roots are trusted for which destinations.
+#[derive(Debug)]
+pub struct Trust {
+    general: Arc<ClientConfig>,
+    /// By the path of a destination's `roots:` file.
+    special: BTreeMap<String, Arc<ClientConfig>>,
+}
+
+/// How a destination may be reached.
+struct Route<'a> {
+    authority: &'a Authority,
+    open: &'a [IpNet],
+    roots: Option<&'a str>,
+}
+
+// === impl Progress ===
+
+impl Progress {
+    /// Whether a byte may have left.
+    pub fn sent(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    fn unsent(why: impl Into<String>) -> Failure {
+        Failure { sent: false, why: why.into() }
+    }
+}
+
+// === impl Trust ===
+
+impl Trust {
+    /// The public roots, `extra` besides them, and one set of its own for each file in `special`.
+    ///
+    /// # Errors
+    /// When a file cannot be read or holds no certificate.
+    pub fn load<'a>(extra: Option<&Path>, special: impl Iterator<Item = &'a str>) -> Result<Trust> {
+        let mut general = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        if let Some(extra) = extra {
+            add_roots(&mut general, extra)?;
+        }
+        let mut sets = BTreeMap::new();
+        for file in special {
+            let mut store = RootCertStore::empty();
+            add_roots(&mut store, Path::new(file))?;
+            sets.insert(file.to_owned(), client_config(store)?);
+        }
+        Ok(Trust { general: client_config(general)?, special: sets })
+    }
+
+    fn config(&self, roots: Option<&str>) -> Option<Arc<ClientConfig>> {
+        match roots {
+            None => Some(Arc::clone(&self.general)),
+            Some(file) => self.special.get(file).cloned(),
+        }
+    }
+}
+
+/// Sends the permitted request and returns the head of its reply, the body still streaming.
+///
+/// # Errors
+/// [`Failure`], which says whether a byte may have left.
+pub async fn send(
+    gate: &Gate,
+    permit: Permit,
+    injected: Injected,
+    progress: &Progress,
+) -> Result<Response<Incoming>, Failure> {
+    let facts = permit.facts();
+    let rules = gate.rules();
+    let destination = rules
+        .destination(&facts.method, &facts.authority, &facts.path)
+        .filter(|destination| destination.key == permit.grant().destination())
+        .ok_or_else(|| Failure::unsent("the destination is not configured any more"))?;
+    let route =
+        Route { authority: &facts.authority, open: &destination.addresses, roots: destination.roots.as_deref() };
+    let request = request(facts, injected)?;
+    let stream = dial(gate, &route).await?;
+    match facts.authority.scheme() {
+        Scheme::Http => exchange(gate, stream, request, progress).await,
+        Scheme::Https => {
+            let stream = tls(gate, stream, &route).await?;
+            exchange(gate, stream, request, progress).await
+        }
+    }
+}
+
+/// Writes the request, waits for the head of the reply.
+async fn exchange<IO>(
+    gate: &Gate,
+    stream: IO,
+    request: Request<Full<Bytes>>,
+    progress: &Progress,
+) -> Result<Response<Incoming>, Failure>
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| Failure::unsent(format!("the connection could not be used: {error}")))?;
+    tokio::spawn(connection);
+    progress.0.store(true, Ordering::SeqCst);
+    let limit = Limits::seconds(gate.limits.reply_head_seconds);
+    match tokio::time::timeout(limit, sender.try_send_request(request)).await {
+        Ok(Ok(response)) => Ok(response),
+        Ok(Err(mut error)) => {
+            let unsent = error.take_message().is_some();
+            Err(Failure {
+                sent: !unsent,
+                why: format!("the upstream's reply could not be read: {}", error.into_error()),
+            })
+        }
+        Err(_) => Err(Failure { sent: true, why: format!("the upstream sent no reply within {} s", limit.as_secs()) }),
+    }
+}
+
+/// The request exactly as it was decided, with the credential put in.
+fn request(facts: &Facts, injected: Injected) -> Result<Request<Full<Bytes>>, Failure> {
+    let bad = |what: &str| Failure::unsent(format!("{what} cannot be sent"));
+    let mut target = zeroize::Zeroizing::new(facts.path.clone());
+    let own = facts.query.as_deref();
+    for (mark, part) in
+        [('?', own), (if own.is_some() { '&' } else { '?' }, injected.query.as_deref().map(String::as_str))]
+    {
+        if let Some(part) = part {
+            target.push(mark);
+            target.push_str(part);
+        }
+    }
+    let mut request = Request::new(Full::new(facts.body.bytes().clone()));
+    *request.method_mut() = Method::from_bytes(facts.method.as_bytes()).map_err(|_| bad("the method"))?;
+    *request.uri_mut() = target.parse().map_err(|_| bad("the target"))?;
+    let headers = request.headers_mut();
+    headers.insert(header::HOST, HeaderValue::from_str(&facts.authority.host_header()).map_err(|_| bad("the host"))?);
+    for (name, value) in &facts.headers {
+        let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("a header name"))?;
+        headers.append(name, HeaderValue::from_str(value).map_err(|_| bad("a header value"))?);
+    }
+    if !facts.body.is_empty() || ["POST", "PUT", "PATCH"].contains(&facts.method.as_str()) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(facts.body.len()));
+    }
+    if let Some((name, value)) = injected.header {
+        headers.insert(name, value);
+    }
+    Ok(request)
+}
+
+/// Resolves once, checks every address, connects to one of them.
+async fn dial(gate: &Gate, route: &Route<'_>) -> Result<TcpStream, Failure> {
+    let addresses = resolve(gate, route).await?;
+    let limit = Limits::seconds(gate.limits.connect_seconds);
+    let mut last = String::new();
+    for address in addresses {
+        match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+            Ok(Ok(stream)) => {
+                stream.set_nodelay(true).map_err(|error| Failure::unsent(error.to_string()))?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => last = error.to_string(),
+            Err(_) => last = format!("no answer within {} s", limit.as_secs()),
+        }
+    }
+    Err(Failure::unsent(format!("{} could not be reached: {last}", route.authority)))
+}
+
+async fn resolve(gate: &Gate, route: &Route<'_>) -> Result<Vec<SocketAddr>, Failure> {
+    let (host, port) = (route.authority.host(), route.authority.port());
+    // Named by the operator, address and all: nothing to resolve, and only the metadata services stay closed.
+    if let Some(pinned) = gate.config.connect_to.get(&format!("{host}:{port}")) {
+        let checked = address::check(pinned.ip(), &[IpNet::from(pinned.ip())]);
+        return checked.map(|()| vec![*pinned]).map_err(|class| refused(route, pinned.ip(), class));
+    }
+    let found: Vec<SocketAddr> = match host.ip() {
+        Some(ip) => vec![SocketAddr::new(ip, port)],
+        None => {
+            let limit = Limits::seconds(gate.limits.resolve_seconds);
+            let looked_up = tokio::time::timeout(limit, tokio::net::lookup_host((host.as_str(), port))).await;
+            let answer = looked_up
+                .map_err(|_| Failure::unsent(format!("`{host}` was not resolved within {} s", limit.as_secs())))?;
+            answer.map_err(|error| Failure::unsent(format!("`{host}` could not be resolved: {error}")))?.collect()
+        }
+    };
+    if found.is_empty() || found.len() > Limits::size(gate.limits.addresses) {
+        return Err(Failure::unsent(format!(
+            "`{host}` has {} addresses; between 1 and {} are taken",
+            found.len(),
+            gate.limits.addresses
+        )));
+    }
+    for each in &found {
+        address::check(each.ip(), route.open).map_err(|class| refused(route, each.ip(), class))?;
+        if gate.is_own(*each) {
+            return Err(Failure::unsent(format!("{} is this gate itself", route.authority)));
+        }
+    }
+    Ok(found)
+}
+
+fn refused(route: &Route<'_>, ip: IpAddr, class: Forbidden) -> Failure {
+    let why = match class {
+        Forbidden::Metadata => "an instance metadata service, which is never dialled",
+        Forbidden::NotPublic => "not a public address; the destination can open it with `addresses:`",
+    };
+    Failure::unsent(format!("{} resolves to {ip}, {why}", route.authority))
+}
+
+async fn tls(
+    gate: &Gate,
+    stream: TcpStream,
+    route: &Route<'_>,
+) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
+    let unsent = |why: String| Failure::unsent(format!("{}: {why}", route.authority));
+    let config = gate.trust().config(route.roots).ok_or_else(|| unsent("its `roots:` are not loaded".to_owned()))?;
+    let name = match route.authority.host().ip() {
+        Some(ip) => ServerName::from(ip),
+        None => ServerName::try_from(route.authority.host().as_str().to_owned())
+            .map_err(|error| unsent(error.to_string()))?,
+    };
+    let limit = Limits::seconds(gate.limits.connect_seconds);
+    match tokio::time::timeout(limit, TlsConnector::from(config).connect(name, stream)).await {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) => Err(unsent(format!("TLS failed: {error}"))),
+        Err(_) => Err(unsent(format!("no TLS handshake within {} s", limit.as_secs()))),
+    }
+}
+
+fn add_roots(store: &mut RootCertStore, file: &Path) -> Result<()> {
+    let certificates =
+        CertificateDer::pem_file_iter(file).with_context(|| format!("cannot read roots from `{}`", file.display()))?;
+    let mut added = 0;
+    for certificate in certificates {
+        let certificate =
+            certificate.with_context(|| format!("`{}` is not a PEM file of certificates", file.display()))?;
+        store
+            .add(certificate)
+            .with_context(|| format!("`{}` holds a certificate that cannot be a root", file.display()))?;
+        added += 1;
+    }
+    if added == 0 {
+        bail!("`{}` holds no certificate", file.display());
+    }
+    Ok(())
+}
+
+fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
+}

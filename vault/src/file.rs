@@ -1,0 +1,219 @@
+//! Reads secrets from files, as Docker and Kubernetes mount them.
+//!
+//! Must never keep what it read, read more than the limit, or take a file others could have written.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use nix::fcntl::OFlag;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use crate::{Raw, Reference, VaultError};
+
+/// Reads the file on a thread that may block; one newline at its end is not part of the secret.
+///
+/// Links are followed: Kubernetes swaps a mounted secret by swapping a link. The target is what is checked.
+pub(crate) async fn read(
+    reference: &Reference,
+    path: &Path,
+    max_bytes: usize,
+    slots: &Arc<Semaphore>,
+) -> Result<Raw, VaultError> {
+    let failed = |source| VaultError::Io { reference: reference.clone(), source };
+    let slot = slots.clone().acquire_owned().await.map_err(|closed| failed(io::Error::other(closed)))?;
+    let (own_reference, own_path) = (reference.clone(), PathBuf::from(path));
+    let reading = tokio::task::spawn_blocking(move || {
+        // Held by the thread, not by the caller: a caller that gives up leaves the thread behind.
+        let _slot = slot;
+        read_now(&own_reference, &own_path, max_bytes)
+    });
+    reading.await.map_err(|lost| failed(io::Error::other(lost)))?
+}
+
+fn read_now(reference: &Reference, path: &Path, max_bytes: usize) -> Result<Raw, VaultError> {
+    let failed = |source| VaultError::Io { reference: reference.clone(), source };
+    // Without `O_NONBLOCK` opening a pipe would wait for a writer.
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    check(reference, &metadata)?;
+    let value = read_value(&file, max_bytes).map_err(failed)?;
+    Ok(Raw { value, version: version(&metadata) })
+}
+
+fn check(reference: &Reference, metadata: &Metadata) -> Result<(), VaultError> {
+    if !metadata.is_file() {
+        return Err(VaultError::NotRegular { reference: reference.clone() });
+    }
+    let mode = metadata.permissions().mode() & 0o7777;
+    if mode & WRITABLE_BY_OTHERS != 0 {
+        return Err(VaultError::Writable { reference: reference.clone(), mode });
+    }
+    Ok(())
+}
+
+fn read_value(file: &File, max_bytes: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Room for a line break and one byte too many, so that the length shows whether the limit is broken. The room is
+    // made at once: a vector that grows leaves unwiped copies behind.
+    let bound = max_bytes.saturating_add(3);
+    let mut value = Zeroizing::new(Vec::with_capacity(bound));
+    file.take(u64::try_from(bound).unwrap_or(u64::MAX)).read_to_end(&mut value)?;
+    if value.last() == Some(&b'\n') {
+        value.pop();
+        if value.last() == Some(&b'\r') {
+            value.pop();
+        }
+    }
+    Ok(value)
+}
+
+fn version(metadata: &Metadata) -> Option<String> {
+    let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
+    Some(since.as_secs().to_string())
+}
+
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::symlink;
+    use std::time::{Duration, SystemTime};
+
+    use crate::{Limits, Vault};
+
+    use super::*;
+
+    /// Puts something at a path that is to hold a secret.
+    type Put = fn(&Path);
+
+    fn vault(max_bytes: usize) -> Vault {
+        Vault::new(Limits { max_bytes, ..Limits::default() })
+    }
+
+    fn put(path: &Path, content: &[u8]) {
+        fs::write(path, content).unwrap();
+        chmod(path, 0o600);
+    }
+
+    fn chmod(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[tokio::test]
+    async fn one_newline_at_the_end_is_not_part_of_the_secret() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("secret");
+        let cases: [(&[u8], &[u8]); 5] = [
+            (b"abc", b"abc"),
+            (b"abc\n", b"abc"),
+            (b"abc\r\n", b"abc"),
+            (b" a b ", b" a b "),
+            (b"12345678\r\n", b"12345678"),
+        ];
+        for (content, expected) in cases {
+            put(&path, content);
+            let fetched = vault(8).fetch(&Reference::File(path.clone())).await.unwrap();
+            fetched.secret.lend(|secret| assert_eq!(secret, expected));
+            assert_eq!(fetched.secret.len(), expected.len());
+            assert_eq!(fetched.provider, "file");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_file_is_read_anew_on_every_fetch() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("secret");
+        let reference = Reference::File(path.clone());
+        let vault = vault(8);
+        for (content, changed) in [("old", 1_000_000_000), ("new", 1_000_000_007)] {
+            put(&path, content.as_bytes());
+            let at = UNIX_EPOCH + Duration::from_secs(changed);
+            File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
+            let fetched = vault.fetch(&reference).await.unwrap();
+            fetched.secret.lend(|secret| assert_eq!(secret, content.as_bytes()));
+            assert_eq!(fetched.version, Some(changed.to_string()));
+        }
+    }
+
+    #[tokio::test]
+    async fn links_are_followed_as_kubernetes_needs() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("..data")).unwrap();
+        put(&home.path().join("..data/key"), b"abc");
+        chmod(&home.path().join("..data/key"), 0o644);
+        symlink("..data/key", home.path().join("key")).unwrap();
+        let fetched = vault(8).fetch(&Reference::File(home.path().join("key"))).await.unwrap();
+        fetched.secret.lend(|secret| assert_eq!(secret, b"abc"));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_fit_is_refused_without_a_word_of_it() {
+        let cases: [(Put, &str); 14] = [
+            (|_| (), "cannot read `PATH`: No such file"),
+            (|path| put(path, b""), "the secret at `PATH` is empty"),
+            (|path| put(path, b"\n"), "the secret at `PATH` is empty"),
+            (|path| put(path, b"CANARY\n\n"), "at `PATH` has a byte that is not printable ASCII"),
+            (|path| put(path, b"CAN\r\nARY"), "not printable ASCII"),
+            (|path| put(path, b"CANARY\0"), "not printable ASCII"),
+            (|path| put(path, b"CAN\tARY"), "not printable ASCII"),
+            (|path| put(path, b"CANARY\x7f"), "not printable ASCII"),
+            (|path| put(path, "CANÄRY".as_bytes()), "not printable ASCII"),
+            (|path| put(path, b"CANARY789"), "at `PATH` is longer than 8 bytes"),
+            (|path| put(path, &b"CANARY".repeat(100_000)), "is longer than 8 bytes"),
+            (|path| writable(path, 0o620), "`PATH` can be changed by others than its owner (mode 620)"),
+            (|path| writable(path, 0o602), "(mode 602)"),
+            (|path| fs::create_dir(path).unwrap(), "`PATH` is not a regular file"),
+        ];
+        for (prepare, expected) in cases {
+            let home = tempfile::tempdir().unwrap();
+            let path = home.path().join("secret");
+            prepare(&path);
+            let reference = Reference::File(path);
+            let error = vault(8).fetch(&reference).await.unwrap_err();
+            let message = error.to_string().replace(&reference.to_string(), "PATH");
+            assert!(message.contains(expected), "{message}\nshould say\n{expected}");
+            let all = format!("{error} {error:?}");
+            assert!(!all.contains("CAN") && !all.contains("ARY"), "{all}");
+        }
+    }
+
+    fn writable(path: &Path, mode: u32) {
+        put(path, b"CANARY");
+        chmod(path, mode);
+    }
+
+    #[tokio::test]
+    async fn a_pipe_is_refused_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("pipe");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
+        let started = SystemTime::now();
+        let error = vault(8).fetch(&Reference::File(path)).await.unwrap_err();
+        assert!(matches!(error, VaultError::NotRegular { .. }), "{error}");
+        assert!(started.elapsed().unwrap() < Limits::default().deadline);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_fetch_ends_at_its_deadline() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("secret");
+        put(&path, b"abc");
+        let vault = vault(8);
+        // All slots taken: as if every thread hung in a file system that does not answer.
+        let slots = u32::try_from(vault.file_slots.available_permits()).unwrap();
+        let taken = vault.file_slots.acquire_many(slots).await.unwrap();
+        let error = vault.fetch(&Reference::File(path.clone())).await.unwrap_err();
+        assert!(
+            matches!(error, VaultError::Deadline { deadline, .. } if deadline == Duration::from_secs(5)),
+            "{error}"
+        );
+        drop(taken);
+        vault.fetch(&Reference::File(path)).await.unwrap();
+    }
+}

@@ -1,0 +1,87 @@
+//! The secret: the one value in the program that must not be seen.
+//!
+//! Must never be printed, copied, serialised or made outside this crate.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::{Reference, VaultError};
+
+/// Bytes of printable ASCII that are wiped when dropped and can only be borrowed.
+///
+/// It cannot be made, cloned or printed elsewhere:
+///
+/// ```compile_fail,E0451
+/// let forged = vault::Secret { value: b"x".to_vec().into() };
+/// ```
+/// ```compile_fail,E0308
+/// fn keep(secret: &vault::Secret) -> vault::Secret { secret.clone() }
+/// ```
+/// ```compile_fail,E0599
+/// fn print(secret: &vault::Secret) -> String { secret.to_string() }
+/// ```
+pub struct Secret {
+    value: Zeroizing<Vec<u8>>,
+}
+
+// === impl Secret ===
+
+impl Secret {
+    /// Takes over `value` if it is fit to be sent: 1 to `max_bytes` bytes, each printable ASCII.
+    pub(crate) fn new(
+        value: Zeroizing<Vec<u8>>,
+        reference: &Reference,
+        max_bytes: usize,
+    ) -> Result<Secret, VaultError> {
+        let reference = || reference.clone();
+        if value.is_empty() {
+            return Err(VaultError::Empty { reference: reference() });
+        }
+        if value.len() > max_bytes {
+            return Err(VaultError::TooLong { reference: reference(), max_bytes });
+        }
+        if !value.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+            return Err(VaultError::Byte { reference: reference() });
+        }
+        Ok(Secret { value })
+    }
+
+    /// Lends the bytes to `use_it`. What it returns is no longer guarded: keep it short-lived and unprinted.
+    pub fn lend<R>(&self, use_it: impl FnOnce(&[u8]) -> R) -> R {
+        use_it(&self.value)
+    }
+
+    /// The length in bytes.
+    #[expect(clippy::len_without_is_empty, reason = "a secret is never empty")]
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.value.len()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Secret(redacted)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_but_printable_ascii_is_refused() {
+        let reference = Reference::Env("KEY".into());
+        for byte in 0..=u8::MAX {
+            let made = Secret::new(Zeroizing::new(vec![b'a', byte, b'z']), &reference, 3);
+            assert_eq!(made.is_ok(), byte == b' ' || byte.is_ascii_graphic(), "{byte:#04x}");
+        }
+    }
+
+    #[test]
+    fn a_secret_does_not_show_in_debug_output() {
+        let secret = Secret::new(Zeroizing::new(b"CANARY".to_vec()), &Reference::Env("KEY".into()), 6).unwrap();
+        assert_eq!(format!("{secret:?} {:#?}", Some(&secret)), "Secret(redacted) Some(\n    Secret(redacted),\n)");
+    }
+}
