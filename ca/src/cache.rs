@@ -88,7 +88,7 @@ impl fmt::Debug for Issuer {
 }
 
 /// Application protocols offered to clients (RFC 7301).
-pub const ALPN: &[&[u8]] = &[b"http/1.1"];
+pub const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
 
 /// How many leaves an [`Issuer`] usually keeps.
 pub const CAPACITY: u64 = 4096;

@@ -5,20 +5,32 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
-use crate::framed::Verdicts;
 use crate::refusal::Refusal;
+use crate::requests::Verdicts;
 
 /// The body of an answer.
 #[derive(Debug)]
 pub enum Reply {
-    /// Frames as the upstream sends them; ends with an error when the upstream broke off.
-    Stream(mpsc::Receiver<Result<Bytes, BrokenOff>>),
-    /// Complete.
+    /// Parts as the upstream sends them.
+    Stream(mpsc::Receiver<Part>),
+    /// Complete, or at its end.
     Whole(Option<Bytes>),
+}
+
+/// A part of a streamed reply. Only [`Part::End`] ends it well: a stream that just stops was broken off.
+#[derive(Debug)]
+pub enum Part {
+    /// Some bytes.
+    Data(Bytes),
+    /// It was complete.
+    End,
+    /// Its trailers.
+    Trailers(HeaderMap),
 }
 
 /// The upstream ended in the middle of its reply; the client must not take what it has for all.
@@ -43,11 +55,23 @@ impl Body for Reply {
     type Error = BrokenOff;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        let frame = match self.get_mut() {
-            Reply::Stream(frames) => ready!(frames.poll_recv(context)),
-            Reply::Whole(bytes) => bytes.take().map(Ok),
+        let this = self.get_mut();
+        let part = match this {
+            Reply::Stream(parts) => ready!(parts.poll_recv(context)),
+            Reply::Whole(bytes) => return Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
         };
-        Poll::Ready(frame.map(|bytes| bytes.map(Frame::data)))
+        Poll::Ready(match part {
+            Some(Part::Data(bytes)) => Some(Ok(Frame::data(bytes))),
+            Some(Part::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
+            Some(Part::End) => {
+                *this = Reply::Whole(None);
+                None
+            }
+            None => {
+                *this = Reply::Whole(None);
+                Some(Err(BrokenOff))
+            }
+        })
     }
 
     fn is_end_stream(&self) -> bool {

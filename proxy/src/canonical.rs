@@ -3,9 +3,12 @@
 //! CONNECT target, Host and absolute form must name the same authority, or nothing is read at all. What belongs to one
 //! hop, to this gate, or pretends that another host or path was asked for is removed here, before policy sees it.
 
+use http::Version;
 use http::request::Parts;
 use policy::{Authority, Scheme};
 
+use crate::head;
+use crate::limits::Limits;
 use crate::path;
 use crate::refusal::Refusal;
 
@@ -62,12 +65,9 @@ impl Asked {
 /// # Errors
 /// [`Refusal::AuthorityMismatch`] when the places that name the authority disagree, [`Refusal::Ambiguous`] for a
 /// target, Host or path that can be read in two ways.
-pub fn read(parts: &Parts, way: &Way) -> Result<Asked, Refusal> {
-    let mut headers = Vec::with_capacity(parts.headers.len());
-    for (name, value) in &parts.headers {
-        let value = value.to_str().map_err(|_| Refusal::ambiguous("a header value holds bytes outside ASCII"))?;
-        headers.push((name.as_str().to_owned(), value.to_owned()));
-    }
+pub fn read(parts: &Parts, way: &Way, limits: &Limits) -> Result<Asked, Refusal> {
+    head::check_method(parts.method.as_str())?;
+    let headers = headers(parts, limits)?;
     let host = match headers
         .iter()
         .filter(|(name, _)| name == "host")
@@ -79,7 +79,11 @@ pub fn read(parts: &Parts, way: &Way) -> Result<Asked, Refusal> {
         [] => None,
         _ => return Err(Refusal::ambiguous("there is more than one Host header")),
     };
-    let authority = match (way, absolute(parts)?) {
+    let absolute = absolute(parts)?;
+    if absolute.is_none() && host.is_none() && parts.version != Version::HTTP_10 {
+        return Err(Refusal::ambiguous("nothing names the host"));
+    }
+    let authority = match (way, absolute) {
         (Way::Tunnel(tunnel), absolute) => Some(in_tunnel(tunnel, absolute, host)?),
         (Way::Door(_), Some(absolute)) => {
             agree(&absolute, absolute.scheme(), host)?;
@@ -98,6 +102,31 @@ pub fn read(parts: &Parts, way: &Way) -> Result<Asked, Refusal> {
         query: parts.uri.query().map(str::to_owned),
         headers,
     })
+}
+
+/// The headers as text. Over HTTP/2 nothing has looked at them yet: what HTTP/1.1 refuses on raw bytes is refused here.
+fn headers(parts: &Parts, limits: &Limits) -> Result<Vec<(String, String)>, Refusal> {
+    let mut headers: Vec<(String, String)> = Vec::with_capacity(parts.headers.len());
+    let mut bytes = 0;
+    for (name, value) in &parts.headers {
+        let value = value.to_str().map_err(|_| Refusal::ambiguous("a header value holds bytes outside ASCII"))?;
+        bytes += name.as_str().len() + value.len() + 4;
+        // HTTP/2 may split a cookie into crumbs (RFC 9113 section 8.2.3).
+        match headers.last_mut() {
+            Some((last, crumbs)) if name == "cookie" && last == "cookie" => *crumbs = format!("{crumbs}; {value}"),
+            Some(_) | None => headers.push((name.as_str().to_owned(), value.trim_matches([' ', '\t']).to_owned())),
+        }
+    }
+    if headers.iter().any(|(name, _)| name.contains('_')) {
+        return Err(Refusal::ambiguous("a header name holds an underscore"));
+    }
+    if headers.len() > Limits::size(limits.headers) || bytes > Limits::size(limits.head_bytes) {
+        return Err(Refusal::HeadTooLarge(format!(
+            "more than {} headers or {} bytes",
+            limits.headers, limits.head_bytes
+        )));
+    }
+    Ok(headers)
 }
 
 /// The authority of an absolute-form target (RFC 9112 section 3.2.2).
@@ -222,7 +251,7 @@ mod tests {
             (door.clone(), "/v1/intents/x", "writ.internal"),
         ];
         for (way, target, host) in passes {
-            assert!(read(&request(target, &[("host", host)]), &way).is_ok(), "{target} {host}");
+            assert!(read(&request(target, &[("host", host)]), &way, &Limits::default()).is_ok(), "{target} {host}");
         }
         let fails = [
             (tunnel(), "/a", "evil.example"),
@@ -233,12 +262,12 @@ mod tests {
             (door.clone(), "/a", "good.example"),
         ];
         for (way, target, host) in fails {
-            let refused = read(&request(target, &[("host", host)]), &way);
+            let refused = read(&request(target, &[("host", host)]), &way, &Limits::default());
             assert!(matches!(refused, Err(Refusal::AuthorityMismatch(_))), "{target} {host}: {refused:?}");
         }
         for host in ["good@evil", "good.example,evil.example", "a b", "good.example.", "2130706433", "[::1%25eth0]", ""]
         {
-            let refused = read(&request("/a", &[("host", host)]), &tunnel());
+            let refused = read(&request("/a", &[("host", host)]), &tunnel(), &Limits::default());
             assert!(matches!(refused, Err(Refusal::Ambiguous(_))), "{host}: {refused:?}");
         }
     }
@@ -261,7 +290,7 @@ mod tests {
             ("expect", "100-continue"),
         ];
         let all: Vec<_> = [("host", "good.example")].into_iter().chain(kept).chain(dropped).collect();
-        let asked = read(&request("/a", &all), &tunnel()).unwrap();
+        let asked = read(&request("/a", &all), &tunnel(), &Limits::default()).unwrap();
         let expected: Vec<(String, String)> =
             kept.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         assert_eq!(asked.forwarded().unwrap(), expected);
@@ -269,9 +298,12 @@ mod tests {
 
     #[test]
     fn a38_connection_may_not_name_other_headers() {
-        let asked =
-            read(&request("/a", &[("host", "good.example"), ("connection", "authorization, close")]), &tunnel())
-                .unwrap();
+        let asked = read(
+            &request("/a", &[("host", "good.example"), ("connection", "authorization, close")]),
+            &tunnel(),
+            &Limits::default(),
+        )
+        .unwrap();
         assert!(matches!(asked.forwarded(), Err(Refusal::Ambiguous(_))));
     }
 }

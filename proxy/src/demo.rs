@@ -171,7 +171,9 @@ impl Client {
 /// A small HTTPS API with a certificate of its own authority.
 async fn upstream(ca: &Path, hits: Hits) -> Result<SocketAddr> {
     let issuer = ca::Issuer::new(ca::Root::create(ca, "Demo upstream")?, 4);
-    let acceptor = TlsAcceptor::from(issuer.server_config(&ca::Name::dns(HOST)?)?);
+    let mut config = issuer.server_config(&ca::Name::dns(HOST)?)?.as_ref().clone();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,15 +13,18 @@ use hyper::body::Incoming;
 use jiff::Timestamp;
 use ledger::{EventType, Intent, State};
 use policy::{Body, Decision, Facts, Grant};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Reply, Share};
 use crate::canonical::{self, Asked, Way};
-use crate::framed::Verdicts;
 use crate::gate::Gate;
+use crate::limits::Limits;
 use crate::permit::Permit;
 use crate::record::{self, Source, Trace};
 use crate::refusal::Refusal;
 use crate::relay::{self, Live, Sink};
+use crate::requests::Verdicts;
 use crate::{agent, hold, inject, intents};
 
 /// Where a request came from: one for each connection, or for each tunnel in it.
@@ -34,9 +38,22 @@ pub struct Caller {
     pub agent: Option<String>,
     /// What the reader of this connection refused.
     pub verdicts: Verdicts,
+    /// Why nothing may be asked here at all: the TLS client asked for another name than the tunnel's.
+    pub mismatch: Option<String>,
+    /// Ends the connection when the answer under way is done.
+    pub close: CancellationToken,
     /// URL under which this caller reaches the agent API.
     pub base: String,
+    /// How many of its requests are being handled.
+    pub busy: Arc<Busy>,
 }
+
+/// Counts requests under way on one connection.
+#[derive(Debug)]
+pub struct Busy(watch::Sender<usize>);
+
+/// One of them, until dropped.
+struct Handling<'a>(&'a Busy);
 
 /// A request that policy allows, or that now waits.
 enum Admitted {
@@ -44,9 +61,56 @@ enum Admitted {
     Wait(String),
 }
 
+// === impl Caller ===
+
+impl Caller {
+    /// A caller on a fresh connection; `agent` is known in a tunnel.
+    pub fn new(peer: SocketAddr, way: Way, agent: Option<String>, base: String) -> Caller {
+        Caller {
+            peer,
+            way,
+            agent,
+            base,
+            verdicts: Verdicts::default(),
+            mismatch: None,
+            close: CancellationToken::new(),
+            busy: Arc::new(Busy(watch::Sender::new(0))),
+        }
+    }
+}
+
+// === impl Busy ===
+
+impl Busy {
+    fn begin(&self) -> Handling<'_> {
+        self.0.send_modify(|count| *count += 1);
+        Handling(self)
+    }
+
+    /// Ready when no request was handled for this long.
+    pub async fn idle_for(&self, time: Duration) {
+        let mut changes = self.0.subscribe();
+        loop {
+            let quiet = *changes.borrow_and_update() == 0;
+            match tokio::time::timeout(time, changes.changed()).await {
+                Err(_) if quiet => return,
+                Err(_) | Ok(Ok(())) => {}
+                Ok(Err(_)) => return,
+            }
+        }
+    }
+}
+
+impl Drop for Handling<'_> {
+    fn drop(&mut self) {
+        self.0.0.send_modify(|count| *count = count.saturating_sub(1));
+    }
+}
+
 /// Answers one request. Never fails: what goes wrong is a refusal with an answer of its own.
 pub async fn handle(gate: Arc<Gate>, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Reply> {
     let number = caller.verdicts.next();
+    let _handling = caller.busy.begin();
     let trace = match Trace::begin(request.headers()) {
         Ok(trace) => trace,
         Err(refusal) => return refusal.respond(&unnamed()).map(Reply::from),
@@ -54,7 +118,12 @@ pub async fn handle(gate: Arc<Gate>, caller: Arc<Caller>, request: Request<Incom
     let mut agent = caller.agent.clone();
     match attempt(&gate, &caller, request, &trace, (number, &mut agent)).await {
         Ok(reply) => reply,
-        Err(refusal) => refuse(&gate, refusal, caller.peer.ip(), agent.as_deref(), &trace).await,
+        Err(refusal) => {
+            if refusal.answer().close {
+                caller.close.cancel();
+            }
+            refuse(&gate, refusal, caller.peer.ip(), agent.as_deref(), &trace).await
+        }
     }
 }
 
@@ -67,11 +136,11 @@ async fn attempt(
     (number, agent): (u64, &mut Option<String>),
 ) -> Result<Response<Reply>, Refusal> {
     let refused = body::verdict(&caller.verdicts, number);
-    if let Some(refusal) = refused() {
+    if let Some(refusal) = caller.mismatch.clone().map(Refusal::AuthorityMismatch).or_else(&refused) {
         return Err(refusal);
     }
     let (parts, incoming) = request.into_parts();
-    let asked = canonical::read(&parts, &caller.way)?;
+    let asked = canonical::read(&parts, &caller.way, &gate.limits)?;
     if asked.authority.is_none() && intents::is_public(&asked) {
         return intents::public(gate, &asked);
     }
@@ -81,7 +150,10 @@ async fn attempt(
         return intents::answer(gate, &asked, &name, &caller.base).await;
     }
     let limit = body_limit(gate, &asked);
-    let (bytes, share) = body::collect(incoming, limit, &gate.bodies, refused).await?;
+    let whole = body::collect(incoming, limit, &gate.bodies, refused);
+    let whole = tokio::time::timeout(Limits::seconds(gate.limits.body_seconds), whole).await;
+    let (bytes, share) =
+        whole.map_err(|_| Refusal::SlowRequest("the request body did not arrive in time".to_owned()))??;
     let wait = waits(gate, &asked);
     let facts = facts(gate, asked, name, bytes)?;
     match admit(gate, &facts, trace).await? {
@@ -143,14 +215,14 @@ async fn execute(
     share: Share,
 ) -> Result<Response<Reply>, Refusal> {
     let (permit, ticket) = Permit::record(gate, grant, facts, trace, None).await?;
-    let (sink, Live { head, frames }) = relay::live();
+    let (sink, Live { head, parts }) = relay::live();
     let task = Arc::clone(gate);
     gate.tasks.spawn(async move {
         relay::execute(task, permit, ticket, sink).await;
         drop(share);
     });
     let head = head.await.map_err(|_| Refusal::UnknownOutcome("the execution broke off".to_owned()))??;
-    Ok(Response::from_parts(head, Reply::Stream(frames)))
+    Ok(Response::from_parts(head, Reply::Stream(parts)))
 }
 
 /// Answers for a request that waits: at once, or when it is decided and done.

@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::exchange;
 use crate::limits::Limits;
 use crate::mint::Mint;
+use crate::pool::Pool;
 use crate::principal::Principals;
 use crate::record::{self, Refusals};
 use crate::upstream::Trust;
@@ -40,6 +41,8 @@ pub struct Gate {
     pub issuer: Issuer,
     /// How many leaves an agent may cause.
     pub mint: Mint,
+    /// Open connections to upstreams.
+    pub pool: Pool,
     /// Agents and operators.
     pub principals: Principals,
     /// Memory for request bodies, in bytes.
@@ -79,6 +82,7 @@ impl Gate {
         };
         let gate = Arc::new(Gate {
             vault: Vault::new(vault_limits),
+            pool: Pool::new(Limits::seconds(limits.upstream_idle_seconds), Limits::size(limits.upstream_idle)),
             mint: Mint::new(limits.leaves_per_minute),
             bodies: Arc::new(Semaphore::new(Limits::size(limits.body_budget_bytes).min(Semaphore::MAX_PERMITS))),
             refusals: Refusals::default(),
@@ -139,6 +143,7 @@ impl Gate {
                 self.record_rules(&rules).await?;
                 self.rules.store(Arc::new(rules));
                 self.trust.store(Arc::new(trust));
+                self.pool.sweep(true);
                 Ok(())
             }
             Err(error) => {
@@ -174,6 +179,7 @@ impl Gate {
         let mut seconds: u64 = 0;
         while self.stop.run_until_cancelled(each_second.tick()).await.is_some() {
             self.expire().await;
+            self.pool.sweep(false);
             for draft in self.refusals.due(false) {
                 record::append_or_log(&self.ledger, draft).await;
             }

@@ -67,6 +67,21 @@ pub fn parse(raw: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
     Ok(Some(head))
 }
 
+/// Whether a method may be forwarded.
+///
+/// # Errors
+/// [`Refusal::MethodRefused`] for those that never are, [`Refusal::Ambiguous`] for unknown ones and other spellings.
+pub fn check_method(method: &str) -> Result<(), Refusal> {
+    if ["CONNECT", "TRACE", "TRACK"].contains(&method) {
+        return Err(Refusal::MethodRefused(method.to_owned()));
+    }
+    if METHODS.contains(&method) {
+        Ok(())
+    } else {
+        Err(Refusal::ambiguous("the method is not a known one in upper case"))
+    }
+}
+
 /// Where the head ends, counted from the start of `raw`; at once an error when no more bytes could mend it.
 fn end_of_head(raw: &[u8], limits: &Limits) -> Result<Option<usize>, Refusal> {
     let found = raw.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
@@ -113,11 +128,8 @@ fn request_line(line: &str, limits: &Limits) -> Result<(String, String, u8), Ref
         "HTTP/1.0" => 0,
         _ => return Err(Refusal::ambiguous("the version is neither HTTP/1.1 nor HTTP/1.0")),
     };
-    if ["TRACE", "TRACK"].contains(method) {
-        return Err(Refusal::MethodRefused((*method).to_owned()));
-    }
-    if !METHODS.contains(method) {
-        return Err(Refusal::ambiguous("the method is not a known one in upper case"));
+    if *method != "CONNECT" {
+        check_method(method)?;
     }
     if target.len() > Limits::size(limits.target_bytes) {
         return Err(Refusal::HeadTooLarge(format!("the request target is longer than {} bytes", limits.target_bytes)));
@@ -194,9 +206,8 @@ fn check_expect(head: &Head) -> Result<(), Refusal> {
     }
 }
 
-/// Methods that can be forwarded (RFC 9110, RFC 5789, RFC 4918, RFC 3253, RFC 5323) and CONNECT. Upper case only.
+/// Methods that can be forwarded (RFC 9110, RFC 5789, RFC 4918, RFC 3253, RFC 5323). Upper case only.
 const METHODS: &[&str] = &[
-    "CONNECT",
     "COPY",
     "DELETE",
     "GET",

@@ -2,7 +2,8 @@
 //!
 //! This crate is where the four libraries meet. `policy` decides, `ledger` records, `vault` lends secrets, `ca` signs
 //! leaves; none of them knows another, and only here a request passes from one to the next. Follow it in the order of
-//! the files: [`listen`] and [`tunnel`] accept, [`head`] and [`framed`] let only plain HTTP/1.1 through, [`exchange`]
+//! the files: [`listen`] and [`tunnel`] accept, [`framed`] with
+//! [`requests`] and [`head`] let only plain HTTP/1.1 through, [`exchange`]
 //! is the way of a request from top to bottom, [`permit`] is the proof that it is recorded, [`upstream`] sends it,
 //! [`relay`] brings the reply back. [`refusal`] is every way out that is not a reply.
 
@@ -10,6 +11,7 @@ pub mod address;
 pub mod agent;
 pub mod body;
 pub mod canonical;
+pub mod chunk;
 pub mod cli;
 pub mod config;
 pub mod credential;
@@ -30,10 +32,13 @@ pub mod mint;
 pub mod operator;
 pub mod path;
 pub mod permit;
+pub mod pool;
 pub mod principal;
 pub mod record;
 pub mod refusal;
 pub mod relay;
+pub mod replies;
+pub mod requests;
 pub mod setup;
 pub mod tunnel;
 pub mod up;

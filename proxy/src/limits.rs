@@ -71,6 +71,10 @@ limits! {
     addresses: u64 = 16;
     /// Seconds to open a TCP connection to one upstream, and again for its TLS handshake.
     connect_seconds: u64 = 10;
+    /// Seconds an open connection to an upstream waits for the next request to it.
+    upstream_idle_seconds: u64 = 30;
+    /// Open connections that wait for one agent and one destination.
+    upstream_idle: u64 = 64;
     /// Seconds from sending a request until the head of its reply.
     reply_head_seconds: u64 = 300;
     /// Seconds an upstream may stay silent in the middle of a reply.

@@ -1,27 +1,32 @@
 //! The forward door: accepts connections, answers CONNECT, and hands every other request to [`exchange`].
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::HeaderMap;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use http::{HeaderMap, Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
 
 use crate::body::Reply;
 use crate::canonical::Way;
 use crate::exchange::{self, Caller};
-use crate::framed::{Framed, Verdicts};
+use crate::framed::Framed;
 use crate::gate::Gate;
 use crate::head::{self, Head};
 use crate::limits::Limits;
 use crate::record::Trace;
 use crate::refusal::Refusal;
+use crate::requests::Requests;
 use crate::tunnel;
 
 /// A client's connection with the bytes read from it and not yet used.
@@ -119,37 +124,84 @@ async fn connection(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr) {
 /// Requests in absolute form, and those to the gate itself.
 async fn plain(gate: Arc<Gate>, wire: Wire) {
     let Ok(door) = wire.stream.local_addr() else { return };
-    let names = vec![door.to_string(), format!("localhost:{}", door.port())];
-    let base = format!("http://{door}");
-    let caller = Caller { peer: wire.peer, way: Way::Door(names), agent: None, verdicts: Verdicts::default(), base };
-    serve(gate, wire.stream, wire.raw, caller).await;
+    let way = Way::Door(vec![door.to_string(), format!("localhost:{}", door.port())]);
+    let caller = Caller::new(wire.peer, way, None, format!("http://{door}"));
+    serve_http1(gate, wire.stream, wire.raw, caller).await;
 }
 
 /// Serves HTTP/1.1 on a connection, one checked message after another.
-pub async fn serve<IO>(gate: Arc<Gate>, io: IO, raw: BytesMut, caller: Caller)
+pub async fn serve_http1<IO>(gate: Arc<Gate>, io: IO, raw: BytesMut, caller: Caller)
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let framed = Framed::new(io, raw, Arc::clone(&gate.limits), caller.verdicts.clone());
-    let caller = Arc::new(caller);
-    let stop = gate.stop.clone();
+    let framed = Framed::new(io, raw, Requests::new(Arc::clone(&gate.limits), caller.verdicts.clone()));
     let idle = Limits::seconds(gate.limits.idle_seconds);
-    let service = service_fn(move |request| {
-        let (gate, caller) = (Arc::clone(&gate), Arc::clone(&caller));
-        async move { Ok::<_, std::convert::Infallible>(exchange::handle(gate, caller, request).await) }
-    });
+    let (close, stop) = (caller.close.clone(), gate.stop.clone());
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(HYPER_BUFFER).max_headers(HYPER_HEADERS);
-    let mut connection = std::pin::pin!(builder.serve_connection(TokioIo::new(framed), service));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(framed), service(gate, caller)));
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = stop.cancelled() => {
+        () = either(&close, &stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// Serves HTTP/2 on a connection (RFC 9113), with bounds against floods of frames.
+pub async fn serve_http2<IO>(gate: Arc<Gate>, io: IO, caller: Caller)
+where
+    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let idle = Limits::seconds(gate.limits.idle_seconds);
+    let (close, stop) = (caller.close.clone(), gate.stop.clone());
+    let busy = Arc::clone(&caller.busy);
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .keep_alive_interval(idle)
+        .keep_alive_timeout(Limits::seconds(gate.limits.write_seconds));
+    builder
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(u32::try_from(gate.limits.head_bytes).unwrap_or(u32::MAX));
+    builder.max_pending_accept_reset_streams(RESETS).max_local_error_reset_streams(RESETS);
+    builder
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_send_buf_size(SEND_BUFFER);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service(gate, caller)));
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = async { tokio::select! { () = either(&close, &stop) => {}, () = busy.idle_for(idle) => {} } } => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+}
+
+/// One request of a connection.
+fn service(
+    gate: Arc<Gate>,
+    caller: Caller,
+) -> impl Service<Request<Incoming>, Response = Response<Reply>, Error = Infallible, Future: Send + 'static> + 'static {
+    let caller = Arc::new(caller);
+    service_fn(move |request| {
+        let (gate, caller) = (Arc::clone(&gate), Arc::clone(&caller));
+        async move { Ok::<_, Infallible>(exchange::handle(gate, caller, request).await) }
+    })
+}
+
+async fn either(close: &CancellationToken, stop: &CancellationToken) {
+    tokio::select! {
+        () = close.cancelled() => {}
+        () = stop.cancelled() => {}
     }
 }
 
@@ -175,3 +227,18 @@ const HYPER_BUFFER: usize = 1 << 20;
 
 /// As [`HYPER_BUFFER`], for the number of headers.
 const HYPER_HEADERS: usize = 1024;
+
+/// HTTP/2 streams one client may have open at once.
+const STREAMS: u32 = 64;
+
+/// Streams a client may take back, or make us take back, before the connection is ended (CVE-2023-44487, CVE-2025-8671).
+const RESETS: usize = 32;
+
+/// Bytes of a request body one stream may be ahead of us.
+const STREAM_WINDOW: u32 = 256 * 1024;
+
+/// Bytes all streams of a connection may be ahead together.
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// Bytes of replies kept for one stream whose client does not read.
+const SEND_BUFFER: usize = 64 * 1024;

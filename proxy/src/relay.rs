@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::body::BrokenOff;
+use crate::body::Part;
 use crate::gate::Gate;
 use crate::hold;
 use crate::inject;
@@ -33,19 +33,19 @@ pub enum Sink {
         /// Takes the head, or the refusal in its place.
         head: oneshot::Sender<Result<Parts, Refusal>>,
         /// Takes the body.
-        frames: mpsc::Sender<Result<Bytes, BrokenOff>>,
+        parts: mpsc::Sender<Part>,
     },
     /// Into the sealed mailbox of an intent.
     Mailbox,
 }
 
-/// The live end of a reply: its head first, then its frames.
+/// The live end of a reply: its head first, then its parts.
 #[derive(Debug)]
 pub struct Live {
     /// Gives the head, or the refusal.
     pub head: oneshot::Receiver<Result<Parts, Refusal>>,
     /// Gives the body.
-    pub frames: mpsc::Receiver<Result<Bytes, BrokenOff>>,
+    pub parts: mpsc::Receiver<Part>,
 }
 
 /// How much of a reply came, and its digest.
@@ -55,11 +55,11 @@ struct Tally {
     digest: Sha256,
 }
 
-/// A sink with room for a few frames, and the end to read it from.
+/// A sink with room for a few parts, and the end to read it from.
 pub fn live() -> (Sink, Live) {
     let (head, head_out) = oneshot::channel();
-    let (frames, frames_out) = mpsc::channel(FRAMES);
-    (Sink::Live { head, frames }, Live { head: head_out, frames: frames_out })
+    let (parts, parts_out) = mpsc::channel(PARTS);
+    (Sink::Live { head, parts }, Live { head: head_out, parts: parts_out })
 }
 
 /// Fetches the credential, sends, passes the reply on, records the outcome.
@@ -86,7 +86,7 @@ async fn carry_out(gate: &Gate, permit: Permit, ticket: &Ticket, mut sink: Sink)
         () = sink.closed() => return gone(&progress, &credential),
     };
     match reply {
-        Ok(response) => pass_on(gate, response, ticket, sink, credential).await,
+        Ok(reply) => pass_on(gate, reply, ticket, sink, credential).await,
         Err(failure) => {
             let data = json!({"reason": "upstream_failed", "detail": failure.why, "credential": credential});
             if failure.sent {
@@ -105,20 +105,25 @@ fn gone(progress: &Progress, credential: &Value) -> Outcome {
     if progress.sent() { Outcome::Unknown(data) } else { Outcome::Failed { sent: false, data } }
 }
 
-async fn pass_on(gate: &Gate, response: Response<Incoming>, ticket: &Ticket, sink: Sink, credential: Value) -> Outcome {
-    let (mut head, body) = response.into_parts();
+async fn pass_on(gate: &Gate, reply: upstream::Reply, ticket: &Ticket, sink: Sink, credential: Value) -> Outcome {
+    let upstream::Reply { response, leg } = reply;
+    let (mut head, mut body) = response.into_parts();
     head.headers = relayed_headers(&head.headers, ticket);
     head.extensions.clear();
+    head.version = Version::HTTP_11;
     let status = head.status;
     let mut tally = Tally::default();
     let ended = match sink {
-        Sink::Live { head: slot, frames } => {
-            // A closed slot is found again by the first frame that nobody takes.
+        Sink::Live { head: slot, parts } => {
+            // A closed slot is found again by the first part that nobody takes.
             drop(slot.send(Ok(head)));
-            stream(gate, body, &frames, &mut tally).await
+            stream(gate, &mut body, &parts, &mut tally).await
         }
-        Sink::Mailbox => store(gate, ticket, head, body, &mut tally).await,
+        Sink::Mailbox => store(gate, ticket, head, &mut body, &mut tally).await,
     };
+    if ended.is_ok() {
+        gate.pool.give_back(leg).await;
+    }
     let data = json!({
         "status": status.as_u16(),
         "reply_bytes": tally.bytes,
@@ -132,25 +137,23 @@ async fn pass_on(gate: &Gate, response: Response<Incoming>, ticket: &Ticket, sin
     Outcome::Executed(data)
 }
 
-/// Frames go on one by one as they come. An error says how the reply ended early.
+/// Parts go on one by one as they come. An error says how the reply ended early; the client is then left without the
+/// end, and knows that it has not all.
 async fn stream(
     gate: &Gate,
-    mut body: Incoming,
-    frames: &mpsc::Sender<Result<Bytes, BrokenOff>>,
+    body: &mut Incoming,
+    parts: &mpsc::Sender<Part>,
     tally: &mut Tally,
 ) -> Result<(), &'static str> {
     loop {
-        let data = match next(gate, &mut body).await {
-            Ok(Some(data)) => data,
-            Ok(None) => return Ok(()),
-            Err(early) => {
-                drop(frames.send(Err(BrokenOff)).await);
-                return Err(early);
-            }
-        };
-        tally.add(&data);
+        let part = next(gate, body).await?;
+        if let Part::Data(data) = &part {
+            tally.add(data);
+        }
+        let last = matches!(part, Part::End);
         let unread = Limits::seconds(gate.limits.write_seconds);
-        match tokio::time::timeout(unread, frames.send(Ok(data))).await {
+        match tokio::time::timeout(unread, parts.send(part)).await {
+            Ok(Ok(())) if last => return Ok(()),
             Ok(Ok(())) => {}
             Ok(Err(_)) => return Err("client_gone"),
             Err(_) => return Err("client_stalled"),
@@ -163,14 +166,14 @@ async fn store(
     gate: &Gate,
     ticket: &Ticket,
     head: Parts,
-    mut body: Incoming,
+    body: &mut Incoming,
     tally: &mut Tally,
 ) -> Result<(), &'static str> {
     let mut whole = BytesMut::new();
     let mut ended = Ok(());
     loop {
-        match next(gate, &mut body).await {
-            Ok(Some(data)) => {
+        match next(gate, body).await {
+            Ok(Part::Data(data)) => {
                 tally.add(&data);
                 if tally.bytes > gate.limits.mailbox_bytes {
                     ended = Err("reply_too_large_to_keep");
@@ -179,7 +182,8 @@ async fn store(
                     whole.extend_from_slice(&data);
                 }
             }
-            Ok(None) => break,
+            Ok(Part::Trailers(_)) => {}
+            Ok(Part::End) => break,
             Err(early) => {
                 ended = Err(early);
                 break;
@@ -196,19 +200,31 @@ async fn store(
     }
 }
 
-/// The next data of a reply; trailers are left out.
-async fn next(gate: &Gate, body: &mut Incoming) -> Result<Option<Bytes>, &'static str> {
+/// The next part of a reply.
+async fn next(gate: &Gate, body: &mut Incoming) -> Result<Part, &'static str> {
     loop {
-        match tokio::time::timeout(Limits::seconds(gate.limits.reply_idle_seconds), body.frame()).await {
-            Ok(None) => return Ok(None),
-            Ok(Some(Ok(frame))) => {
-                if let Ok(data) = frame.into_data() {
-                    return Ok(Some(data));
-                }
-            }
+        let frame = match tokio::time::timeout(Limits::seconds(gate.limits.reply_idle_seconds), body.frame()).await {
+            Ok(None) => return Ok(Part::End),
+            Ok(Some(Ok(frame))) => frame,
             Ok(Some(Err(_))) => return Err("truncated"),
             Err(_) => return Err("upstream_stalled"),
+        };
+        match frame.into_data().map_err(|frame| frame.into_trailers()) {
+            Ok(data) => return Ok(Part::Data(data)),
+            Err(Ok(mut trailers)) => {
+                strip_own(&mut trailers);
+                return Ok(Part::Trailers(trailers));
+            }
+            Err(Err(_)) => {}
         }
+    }
+}
+
+/// Leaves out what would be taken for a word of this gate or of another proxy.
+fn strip_own(headers: &mut HeaderMap) {
+    let names: Vec<HeaderName> = headers.keys().filter(|name| stays_behind(name.as_str())).cloned().collect();
+    for name in names {
+        headers.remove(name);
     }
 }
 
@@ -271,5 +287,5 @@ impl Tally {
     }
 }
 
-/// Frames that may wait between upstream and client.
-const FRAMES: usize = 8;
+/// Parts that may wait between upstream and client.
+const PARTS: usize = 8;

@@ -23,8 +23,11 @@ use crate::principal::{self, Kind, Principals, Role};
 /// Whatever stops it, with the remedy.
 pub fn create(home: &Home) -> Result<bool> {
     home.create()?;
-    for (name, text) in STARTER {
-        write_new(&home.path().join(name), text)?;
+    // A home with destinations is configured: a starter policy that its owner removed stays removed.
+    if !home.destinations().exists() {
+        for (name, text) in STARTER {
+            write_new(&home.path().join(name), text)?;
+        }
     }
     let first = !Ledger::exists(&home.data()) && !home.keys().join("principals.json").exists();
     if first {
@@ -96,7 +99,6 @@ pub const FIRST_OPERATOR: &str = "admin";
 /// Starter configuration: what a new home holds.
 const STARTER: &[(&str, &str)] = &[
     ("writ.yaml", include_str!("starter/writ.yaml")),
-    ("destinations.yaml", include_str!("starter/destinations.yaml")),
     ("credentials.yaml", include_str!("starter/credentials.yaml")),
     ("policies/reads.yaml", include_str!("starter/policies/reads.yaml")),
     ("policies/models.yaml", include_str!("starter/policies/models.yaml")),
@@ -105,6 +107,8 @@ const STARTER: &[(&str, &str)] = &[
     ("policies/crm.yaml", include_str!("starter/policies/crm.yaml")),
     ("policies/code.yaml", include_str!("starter/policies/code.yaml")),
     ("policies/changes.yaml", include_str!("starter/policies/changes.yaml")),
+    // Last: it tells that the ones before it are there.
+    ("destinations.yaml", include_str!("starter/destinations.yaml")),
 ];
 
 /// Public roots as the usual systems keep them.

@@ -17,7 +17,6 @@ use tokio_rustls::server::TlsStream;
 use crate::agent;
 use crate::canonical::{OWN_NAME, Way};
 use crate::exchange::{self, Caller};
-use crate::framed::Verdicts;
 use crate::gate::Gate;
 use crate::head::Head;
 use crate::limits::Limits;
@@ -89,8 +88,8 @@ async fn inside(gate: Arc<Gate>, mut wire: Wire, tunnel: Tunnel) {
         Some(byte) if byte.is_ascii_uppercase() => {
             let authority = parse_as(Scheme::Http, &format!("{}:{}", tunnel.authority.host(), tunnel.authority.port()));
             if let Ok(authority) = authority {
-                let caller = caller(&wire, tunnel.agent, authority, Verdicts::default());
-                listen::serve(gate, wire.stream, wire.raw, caller).await;
+                let caller = Caller::new(wire.peer, Way::Tunnel(authority), Some(tunnel.agent), base());
+                listen::serve_http1(gate, wire.stream, wire.raw, caller).await;
             }
         }
         Some(_) | None => {
@@ -106,10 +105,15 @@ async fn tls(gate: Arc<Gate>, wire: Wire, tunnel: Tunnel) {
     let io = tokio::io::join(AsyncReadExt::chain(Cursor::new(raw.freeze()), read), write);
     let limit = Limits::seconds(gate.limits.handshake_seconds);
     match tokio::time::timeout(limit, handshake(&gate, io, &tunnel.authority)).await {
-        Ok(Ok((stream, verdicts))) => {
-            let caller =
-                Caller { peer, way: Way::Tunnel(tunnel.authority), agent: Some(tunnel.agent), verdicts, base: base() };
-            listen::serve(gate, stream, BytesMut::new(), caller).await;
+        Ok(Ok((stream, mismatch))) => {
+            let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+            let caller = Caller::new(peer, Way::Tunnel(tunnel.authority), Some(tunnel.agent), base());
+            let caller = Caller { mismatch, ..caller };
+            if http2 {
+                listen::serve_http2(gate, stream, caller).await;
+            } else {
+                listen::serve_http1(gate, stream, BytesMut::new(), caller).await;
+            }
         }
         Ok(Err(error)) => {
             tracing::info!(error, host = %tunnel.authority, agent = tunnel.agent, "no TLS inside a tunnel; does the client trust the gate's CA?")
@@ -120,9 +124,9 @@ async fn tls(gate: Arc<Gate>, wire: Wire, tunnel: Tunnel) {
     }
 }
 
-/// TLS as the host of the tunnel, and only as that. Another server name is not served a certificate of its own: its
-/// first request is answered with the mismatch.
-async fn handshake<IO>(gate: &Gate, io: IO, authority: &Authority) -> Result<(TlsStream<IO>, Verdicts), String>
+/// TLS as the host of the tunnel, and only as that. Another server name gets no certificate of its own: every request
+/// is answered with the mismatch that comes back beside the stream.
+async fn handshake<IO>(gate: &Gate, io: IO, authority: &Authority) -> Result<(TlsStream<IO>, Option<String>), String>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
@@ -135,21 +139,13 @@ where
             Some(authority.host().as_str()),
         ),
     };
-    let verdicts = if named.as_deref() == expected {
-        Verdicts::default()
-    } else {
-        let named = named.unwrap_or_else(|| "no name".to_owned());
-        Verdicts::refusing(Refusal::AuthorityMismatch(format!(
-            "the tunnel is to {authority}, the TLS client asked for {named}"
-        )))
-    };
+    let mismatch = (named.as_deref() != expected).then(|| {
+        let named = named.as_deref().unwrap_or("no name");
+        format!("the tunnel is to {authority}, the TLS client asked for {named}")
+    });
     let config = gate.issuer.server_config(&name).map_err(|error| error.to_string())?;
     let stream = start.into_stream(config).await.map_err(|error| error.to_string())?;
-    Ok((stream, verdicts))
-}
-
-fn caller(wire: &Wire, agent: String, authority: Authority, verdicts: Verdicts) -> Caller {
-    Caller { peer: wire.peer, way: Way::Tunnel(authority), agent: Some(agent), verdicts, base: base() }
+    Ok((stream, mismatch))
 }
 
 /// Inside a tunnel the door's address says nothing to the client; the gate's own name always works through the proxy.

@@ -15,22 +15,21 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use ipnet::IpNet;
 use policy::{Authority, Facts, Scheme};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use zeroize::Zeroizing;
 
 use crate::address::{self, Forbidden};
 use crate::gate::Gate;
 use crate::inject::Injected;
 use crate::limits::Limits;
 use crate::permit::Permit;
+use crate::pool::{Key, Leg, NoReply};
 
 /// Why a send gave no reply.
 #[derive(Debug)]
@@ -51,6 +50,15 @@ pub struct Trust {
     general: Arc<ClientConfig>,
     /// By the path of a destination's `roots:` file.
     special: BTreeMap<String, Arc<ClientConfig>>,
+}
+
+/// A reply whose body is still streaming, and the connection it comes on.
+#[derive(Debug)]
+pub struct Reply {
+    /// Status, headers, body.
+    pub response: Response<Incoming>,
+    /// The connection; to be given back when the body is complete.
+    pub leg: Leg,
 }
 
 /// How a destination may be reached.
@@ -110,12 +118,7 @@ impl Trust {
 ///
 /// # Errors
 /// [`Failure`], which says whether a byte may have left.
-pub async fn send(
-    gate: &Gate,
-    permit: Permit,
-    injected: Injected,
-    progress: &Progress,
-) -> Result<Response<Incoming>, Failure> {
+pub async fn send(gate: &Gate, permit: Permit, injected: Injected, progress: &Progress) -> Result<Reply, Failure> {
     let facts = permit.facts();
     let rules = gate.rules();
     let destination = rules
@@ -124,50 +127,66 @@ pub async fn send(
         .ok_or_else(|| Failure::unsent("the destination is not configured any more"))?;
     let route =
         Route { authority: &facts.authority, open: &destination.addresses, roots: destination.roots.as_deref() };
-    let request = request(facts, injected)?;
-    let stream = dial(gate, &route).await?;
-    match facts.authority.scheme() {
-        Scheme::Http => exchange(gate, stream, request, progress).await,
-        Scheme::Https => {
-            let stream = tls(gate, stream, &route).await?;
-            exchange(gate, stream, request, progress).await
+    let key = Key::new(&facts.agent, &destination.key, &facts.authority);
+    if let Some(leg) = gate.pool.take(&key) {
+        match exchange(gate, leg, request(facts, &injected)?, progress).await {
+            // It had been closed meanwhile and gives the request back unsent: the permit still stands for one send.
+            Err(failure) if !failure.sent => {}
+            ended => return ended,
         }
     }
+    let leg = open(gate, key, &route).await?;
+    exchange(gate, leg, request(facts, &injected)?, progress).await
+}
+
+/// A fresh connection, HTTP/2 where the upstream chooses it.
+async fn open(gate: &Gate, key: Key, route: &Route<'_>) -> Result<Leg, Failure> {
+    let stream = dial(gate, route).await?;
+    let leg = match route.authority.scheme() {
+        Scheme::Http => Leg::http1(key, stream).await,
+        Scheme::Https => {
+            let stream = tls(gate, stream, route).await?;
+            if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
+                Leg::http2(key, stream).await
+            } else {
+                Leg::http1(key, stream).await
+            }
+        }
+    };
+    let leg = leg.map_err(|error| Failure::unsent(format!("the connection could not be used: {error}")))?;
+    gate.pool.share(&leg);
+    Ok(leg)
 }
 
 /// Writes the request, waits for the head of the reply.
-async fn exchange<IO>(
+async fn exchange(
     gate: &Gate,
-    stream: IO,
+    mut leg: Leg,
     request: Request<Full<Bytes>>,
     progress: &Progress,
-) -> Result<Response<Incoming>, Failure>
-where
-    IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
-        .await
-        .map_err(|error| Failure::unsent(format!("the connection could not be used: {error}")))?;
-    tokio::spawn(connection);
+) -> Result<Reply, Failure> {
     progress.0.store(true, Ordering::SeqCst);
     let limit = Limits::seconds(gate.limits.reply_head_seconds);
-    match tokio::time::timeout(limit, sender.try_send_request(request)).await {
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(mut error)) => {
-            let unsent = error.take_message().is_some();
-            Err(Failure {
-                sent: !unsent,
-                why: format!("the upstream's reply could not be read: {}", error.into_error()),
-            })
+    match tokio::time::timeout(limit, leg.send(request)).await {
+        Ok(Ok(response)) => Ok(Reply { response, leg }),
+        Ok(Err(NoReply { sent, why })) => {
+            progress.0.store(sent, Ordering::SeqCst);
+            Err(Failure { sent, why: format!("the upstream's reply could not be read: {why}") })
         }
         Err(_) => Err(Failure { sent: true, why: format!("the upstream sent no reply within {} s", limit.as_secs()) }),
     }
 }
 
-/// The request exactly as it was decided, with the credential put in.
-fn request(facts: &Facts, injected: Injected) -> Result<Request<Full<Bytes>>, Failure> {
+/// The request exactly as it was decided, with the credential put in. Its URI is absolute; the connection makes of it
+/// what its version needs.
+fn request(facts: &Facts, injected: &Injected) -> Result<Request<Full<Bytes>>, Failure> {
     let bad = |what: &str| Failure::unsent(format!("{what} cannot be sent"));
-    let mut target = zeroize::Zeroizing::new(facts.path.clone());
+    let mut target = Zeroizing::new(format!(
+        "{}://{}{}",
+        facts.authority.scheme().as_str(),
+        facts.authority.host_header(),
+        facts.path
+    ));
     let own = facts.query.as_deref();
     for (mark, part) in
         [('?', own), (if own.is_some() { '&' } else { '?' }, injected.query.as_deref().map(String::as_str))]
@@ -181,7 +200,6 @@ fn request(facts: &Facts, injected: Injected) -> Result<Request<Full<Bytes>>, Fa
     *request.method_mut() = Method::from_bytes(facts.method.as_bytes()).map_err(|_| bad("the method"))?;
     *request.uri_mut() = target.parse().map_err(|_| bad("the target"))?;
     let headers = request.headers_mut();
-    headers.insert(header::HOST, HeaderValue::from_str(&facts.authority.host_header()).map_err(|_| bad("the host"))?);
     for (name, value) in &facts.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("a header name"))?;
         headers.append(name, HeaderValue::from_str(value).map_err(|_| bad("a header value"))?);
@@ -189,8 +207,8 @@ fn request(facts: &Facts, injected: Injected) -> Result<Request<Full<Bytes>>, Fa
     if !facts.body.is_empty() || ["POST", "PUT", "PATCH"].contains(&facts.method.as_str()) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(facts.body.len()));
     }
-    if let Some((name, value)) = injected.header {
-        headers.insert(name, value);
+    if let Some((name, value)) = &injected.header {
+        headers.insert(name.clone(), value.clone());
     }
     Ok(request)
 }
@@ -296,6 +314,6 @@ fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(Arc::new(config))
 }

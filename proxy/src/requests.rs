@@ -1,0 +1,171 @@
+//! What an agent may send on a connection: one plain HTTP/1.1 request after another (RFC 9112).
+//!
+//! A request that is refused is replaced by a plain stand-in, so that its refusal is answered in its turn and through
+//! the same code as every other. After it nothing more is read.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::chunk::{Chunk, Chunks};
+use crate::framed::{Grammar, Step};
+use crate::head::{self, Framing};
+use crate::limits::Limits;
+use crate::refusal::Refusal;
+
+/// The grammar of requests.
+#[derive(Debug)]
+pub struct Requests {
+    stage: Stage,
+    limits: Arc<Limits>,
+    verdicts: Verdicts,
+    /// Heads that passed.
+    heads: u64,
+}
+
+/// Where in a message the reader stands.
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    Chunked(Chunks),
+    Head,
+    Length(u64),
+}
+
+/// What the reader found wrong, kept for the code that answers. Shared by the two sides of one connection.
+#[derive(Clone, Debug, Default)]
+pub struct Verdicts {
+    refused: Arc<Mutex<Option<(u64, Refusal)>>>,
+    answered: Arc<AtomicU64>,
+}
+
+// === impl Verdicts ===
+
+impl Verdicts {
+    /// To be called once for each request hyper hands over: its number on this connection, from 0.
+    pub fn next(&self) -> u64 {
+        self.answered.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// The refusal of request `number`, if it was refused while its head or its body was read.
+    pub fn take(&self, number: u64) -> Option<Refusal> {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        match refused.as_ref() {
+            Some((at, _)) if *at == number => refused.take().map(|(_, refusal)| refusal),
+            Some(_) | None => None,
+        }
+    }
+
+    fn put(&self, number: u64, refusal: Refusal) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.get_or_insert((number, refusal));
+    }
+}
+
+// === impl Requests ===
+
+impl Requests {
+    /// The grammar at the start of a connection.
+    pub fn new(limits: Arc<Limits>, verdicts: Verdicts) -> Requests {
+        Requests { stage: Stage::Head, limits, verdicts, heads: 0 }
+    }
+
+    fn head(&mut self, raw: &[u8]) -> Step {
+        if raw.is_empty() || raw == b"\r" && self.heads > 0 {
+            return Step::More;
+        }
+        // RFC 9112 section 2.2: a server ignores one empty line before a request line.
+        if self.heads > 0 && raw.starts_with(b"\r\n") {
+            return Step::Drop(2);
+        }
+        let head = match head::parse(raw, &self.limits) {
+            Ok(Some(head)) if head.method == "CONNECT" => {
+                return self
+                    .refuse(Refusal::MethodRefused("CONNECT on a connection that is already in use".to_owned()));
+            }
+            Ok(Some(head)) => head,
+            Ok(None) => return Step::More,
+            Err(refusal) => return self.refuse(refusal),
+        };
+        self.heads += 1;
+        self.stage = match head.framing {
+            Framing::Chunked => Stage::Chunked(Chunks::new(0)),
+            Framing::Length(0) => Stage::Head,
+            Framing::Length(length) => Stage::Length(length),
+        };
+        Step::Pass(head.bytes)
+    }
+
+    fn chunk(&mut self, mut chunks: Chunks, raw: &[u8]) -> Step {
+        let chunk = chunks.step(raw);
+        self.stage = Stage::Chunked(chunks);
+        match chunk {
+            Chunk::Bad(why) => self.refuse(Refusal::ambiguous(why)),
+            Chunk::Last(bytes) => {
+                self.stage = Stage::Head;
+                Step::Pass(bytes)
+            }
+            Chunk::More => Step::More,
+            Chunk::Pass(bytes) => Step::Pass(bytes),
+        }
+    }
+
+    /// Ends reading. In a head, hyper gets the stand-in; in a body it gets an error, and the code that waits for the
+    /// body asks for the verdict.
+    fn refuse(&mut self, refusal: Refusal) -> Step {
+        match self.stage {
+            Stage::Head => {
+                self.verdicts.put(self.heads, refusal);
+                Step::End(STAND_IN)
+            }
+            Stage::Chunked(_) | Stage::Length(_) => {
+                self.verdicts.put(self.heads.saturating_sub(1), refusal);
+                Step::Break(io::Error::new(io::ErrorKind::InvalidData, "refused"))
+            }
+        }
+    }
+}
+
+impl Grammar for Requests {
+    fn step(&mut self, raw: &[u8]) -> Step {
+        match self.stage {
+            Stage::Chunked(chunks) => self.chunk(chunks, raw),
+            Stage::Head => self.head(raw),
+            Stage::Length(_) if raw.is_empty() => Step::More,
+            Stage::Length(left) => {
+                let take = raw.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+                self.pass_plain(take as u64);
+                Step::Pass(take)
+            }
+        }
+    }
+
+    fn plain(&self) -> u64 {
+        match self.stage {
+            Stage::Length(left) => left,
+            Stage::Chunked(_) | Stage::Head => 0,
+        }
+    }
+
+    fn pass_plain(&mut self, bytes: u64) {
+        let left = self.plain().saturating_sub(bytes);
+        self.stage = if left == 0 { Stage::Head } else { Stage::Length(left) };
+    }
+
+    /// A head from its first byte, a body from its head on. Between requests hyper watches idleness.
+    fn deadline(&self, waiting: bool) -> Option<(u64, Duration)> {
+        match self.stage {
+            Stage::Head => waiting.then(|| (2 * self.heads, Limits::seconds(self.limits.head_seconds))),
+            Stage::Chunked(_) | Stage::Length(_) => {
+                Some((2 * self.heads + 1, Limits::seconds(self.limits.body_seconds)))
+            }
+        }
+    }
+
+    fn overdue(&mut self) -> Step {
+        self.refuse(Refusal::SlowRequest("the request did not arrive in time".to_owned()))
+    }
+}
+
+/// What hyper reads in the place of a refused head.
+const STAND_IN: &[u8] = b"GET / HTTP/1.1\r\nhost: refused.invalid\r\nconnection: close\r\n\r\n";
