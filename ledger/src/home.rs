@@ -21,6 +21,10 @@ pub(crate) struct Home {
     dir: PathBuf,
 }
 
+/// Keeps other processes out of a data directory.
+#[derive(Debug)]
+pub(crate) struct Lock(File);
+
 // === impl Home ===
 
 impl Home {
@@ -61,14 +65,14 @@ impl Home {
         [self.events(), self.store(), self.key()].into_iter().find(|path| path.exists())
     }
 
-    /// Locks the directory for this process. The lock ends with the file that is returned.
-    pub(crate) fn lock(&self) -> Result<File, OpenError> {
+    /// Locks the directory for this process, until the lock is dropped.
+    pub(crate) fn lock(&self) -> Result<Lock, OpenError> {
         let path = self.dir.join("lock");
         let mut options = OpenOptions::new();
         let file = options.read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
         let file = file.map_err(|source| OpenError::Io { path: path.clone(), source })?;
         match file.try_lock() {
-            Ok(()) => Ok(file),
+            Ok(()) => Ok(Lock(file)),
             Err(TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked { dir: self.dir.clone() }),
         }
@@ -98,6 +102,16 @@ impl Home {
         let text = text.map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let key = parse_key(&text).ok_or(OpenError::Key { path })?;
         Ok(verifier_key(origin, &key))
+    }
+}
+
+// === impl Lock ===
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a child process that was just forked and has not yet called exec. If this
+        // fails, closing follows anyway.
+        drop(self.0.unlock());
     }
 }
 

@@ -323,12 +323,11 @@ mod tests {
 
     #[test]
     fn exactly_the_listed_steps_are_legal() {
-        for from in [None].into_iter().chain(State::ALL.iter().copied().map(Some)) {
-            for event in EventType::ALL {
-                for sent in [None, Some(true), Some(false)] {
-                    let found = next(from, *event, sent).ok().map(State::as_str);
-                    assert_eq!(found, expected(from, *event, sent), "{from:?} {event} {sent:?}");
-                }
+        let states = || [None].into_iter().chain(State::ALL.iter().copied().map(Some));
+        for (event, from) in EventType::ALL.iter().flat_map(|event| states().map(move |from| (*event, from))) {
+            for sent in [None, Some(true), Some(false)] {
+                let found = next(from, event, sent).ok().map(State::as_str);
+                assert_eq!(found, expected(from, event, sent), "{from:?} {event} {sent:?}");
             }
         }
     }

@@ -3,7 +3,7 @@
 //! Refuses instead of guessing: nothing that was ever acknowledged is dropped here. What a crash legitimately leaves (half
 //! a line, an index behind the journal, sends without an outcome) is repaired and recorded.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::batch::Batch;
 use crate::chain::{self, Entry, Link};
 use crate::durable;
 use crate::event::{Draft, Event};
-use crate::home::Home;
+use crate::home::{Home, Lock};
 use crate::journal::{Journal, Position};
 use crate::kind::EventType;
 use crate::state::{Book, Execution};
@@ -113,7 +113,7 @@ pub enum OpenError {
 /// A ledger checked and brought up to date, ready for its writer.
 #[derive(Debug)]
 pub(crate) struct Opened {
-    pub(crate) lock: File,
+    pub(crate) lock: Lock,
     pub(crate) origin: String,
     pub(crate) store: Store,
     pub(crate) book: Book,

@@ -119,7 +119,9 @@ impl Store {
             live: live(book),
         };
         batch.insert(b"m", encode(&applied)?);
-        guarded(|| self.db.apply_batch(batch))
+        guarded(|| self.db.apply_batch(batch))?;
+        collect_garbage(entries.len());
+        Ok(())
     }
 
     /// An intent by id, whatever its state.
@@ -260,6 +262,15 @@ fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Err(_) => Err(StoreError::Panicked),
         Ok(result) => Ok(result?),
+    }
+}
+
+/// Frees the page versions a batch replaced. sled pins the epoch once per batch however many keys that has, and a pin
+/// collects about four objects on average: without this, large batches leave up to 4 KB per entry behind, for ever.
+fn collect_garbage(entries: usize) {
+    // One round frees up to 512 objects, once the epoch has moved on twice.
+    for _ in 0..3 + entries / 8 {
+        crossbeam_epoch::pin().flush();
     }
 }
 

@@ -107,18 +107,19 @@ impl Walk {
 
     /// The next entry and where it is, or `None` at the end.
     pub(crate) fn step(&mut self) -> Result<Option<(Entry, Position)>, VerifyError> {
+        let seq = self.walker.expected_seq();
         let piece = self.reader.next_piece().map_err(|source| VerifyError::Read { dir: self.dir.clone(), source })?;
         match piece {
             None => Ok(None),
             Some(Piece::Line(bytes, position)) => match self.check(bytes, &position) {
                 Ok(entry) => Ok(Some((entry, position))),
-                Err(flaw) => Err(self.broken(&position, flaw)),
+                Err(flaw) => Err(self.broken(&position, seq, flaw)),
             },
-            Some(Piece::Long(position)) => Err(self.broken(&position, Flaw::Long { limit: MAX_LINE })),
+            Some(Piece::Long(position)) => Err(self.broken(&position, seq, Flaw::Long { limit: MAX_LINE })),
             Some(Piece::Torn(position)) => Err(VerifyError::Torn {
                 file: journal::path_of(&self.dir, &position.day),
                 line: position.line,
-                seq: self.walker.expected_seq(),
+                seq,
                 start: position.start,
                 bytes: position.end - position.start,
             }),
@@ -135,9 +136,9 @@ impl Walk {
         Ok(Entry { event, line })
     }
 
-    fn broken(&self, position: &Position, flaw: Flaw) -> VerifyError {
+    fn broken(&self, position: &Position, seq: u64, flaw: Flaw) -> VerifyError {
         let file = journal::path_of(&self.dir, &position.day);
-        VerifyError::Broken { file, line: position.line, seq: self.walker.expected_seq(), flaw }
+        VerifyError::Broken { file, line: position.line, seq, flaw }
     }
 }
 

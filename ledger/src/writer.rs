@@ -4,7 +4,6 @@
 //! durable. After any failure it writes nothing more: every later submission is refused until a restart has verified
 //! what is on disk.
 
-use std::fs::File;
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
@@ -17,6 +16,7 @@ use crate::batch::Batch;
 use crate::chain::{Entry, Link};
 use crate::crash;
 use crate::event::Draft;
+use crate::home::Lock;
 use crate::journal::{Journal, Position};
 use crate::state::{Book, Changes};
 use crate::store::Store;
@@ -42,9 +42,9 @@ pub(crate) type Answer = Box<dyn FnOnce(Result<Vec<Receipt>, AppendError>) + Sen
 /// What the writer shares with everybody who reads.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Held as long as anybody uses the directory; the lock ends when the file closes.
-    #[expect(dead_code, reason = "held for its lock, never read")]
-    pub(crate) lock: File,
+    /// Held as long as anybody uses the directory.
+    #[expect(dead_code, reason = "held, never read")]
+    pub(crate) lock: Lock,
     /// The index; at most one batch behind.
     pub(crate) store: Store,
     /// Replaced by the writer only.
@@ -228,4 +228,4 @@ pub(crate) fn now() -> Timestamp {
 }
 
 /// Submissions in one commit. More would only make the first of them wait longer.
-const MAX_GROUP: usize = 1024;
+const MAX_GROUP: usize = 256;

@@ -1,5 +1,5 @@
 //! Appending from outside: what is recorded, what is refused, and that racing submissions become one decision.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panic")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panic")]
 
 use std::path::Path;
 use std::sync::Barrier;
@@ -329,23 +329,20 @@ fn queries_find_exactly_what_matches() {
 fn whoever_has_a_receipt_can_read_the_entry() {
     let home = tempfile::tempdir().unwrap();
     let ledger = open(home.path());
+    let one_turn = |id: String| {
+        let draft = |kind| Draft::new(kind).intent(&id).correlation(&id).agent("crawler");
+        let drafts = vec![draft(T::DecisionApprovalRequired), draft(T::ApprovalDenied)];
+        let seq = ledger.append_blocking(drafts).unwrap()[1].seq();
+        assert_eq!(ledger.intent(&id).unwrap().state, State::Rejected);
+        let by_number = Query { after: Some(seq - 1), limit: 1, ..Query::default() };
+        assert_eq!(ledger.events(&by_number).unwrap().len(), 1);
+        let by_intent = Query { intent: Some(id), ..Query::default() };
+        assert_eq!(ledger.events(&by_intent).unwrap().len(), 2);
+    };
+    let one_turn = &one_turn;
     thread::scope(|scope| {
         for thread in 0..4 {
-            let ledger = &ledger;
-            scope.spawn(move || {
-                for turn in 0..100 {
-                    let id = format!("{thread}-{turn}");
-                    let draft = |kind| Draft::new(kind).intent(&id).correlation(&id).agent("crawler");
-                    let drafts = vec![draft(T::DecisionApprovalRequired), draft(T::ApprovalDenied)];
-                    let seq = ledger.append_blocking(drafts).unwrap()[1].seq();
-                    assert_eq!(ledger.intent(&id).unwrap().state, State::Rejected);
-                    assert_eq!(ledger.events(&Query { intent: Some(id), ..Query::default() }).unwrap().len(), 2);
-                    assert_eq!(
-                        ledger.events(&Query { after: Some(seq - 1), limit: 1, ..Query::default() }).unwrap().len(),
-                        1
-                    );
-                }
-            });
+            scope.spawn(move || (0..100).for_each(|turn| one_turn(format!("{thread}-{turn}"))));
         }
     });
     assert_eq!(ledger.intents(&[State::Rejected], usize::MAX).len(), 400);

@@ -71,16 +71,12 @@ fn check(dir: &Path, acknowledged: &BTreeMap<u64, String>) {
 /// The child: several threads append all kinds of submissions and print each receipt.
 fn write_until_killed(dir: &Path) {
     let ledger = Ledger::open(Options { dir: dir.to_owned(), queue: 64 }).unwrap();
-    thread::scope(|scope| {
-        for thread in 0..THREADS {
-            let ledger = &ledger;
-            scope.spawn(move || {
-                for turn in 0_u64.. {
-                    one_turn(ledger, &format!("{}-{thread}-{turn}", std::process::id()));
-                }
-            });
+    let write = |thread: usize| {
+        for turn in 0_u64.. {
+            one_turn(&ledger, &format!("{}-{thread}-{turn}", std::process::id()));
         }
-    });
+    };
+    thread::scope(|scope| (0..THREADS).for_each(|thread| drop(scope.spawn(move || write(thread)))));
 }
 
 /// One live request and one held one, each to its end.

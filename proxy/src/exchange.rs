@@ -20,7 +20,7 @@ use crate::body::{self, Reply, Share};
 use crate::canonical::{self, Asked, Way};
 use crate::gate::Gate;
 use crate::limits::Limits;
-use crate::permit::Permit;
+use crate::permit::Order;
 use crate::record::{self, Source, Trace};
 use crate::refusal::Refusal;
 use crate::relay::{self, Live, Sink};
@@ -157,7 +157,10 @@ async fn attempt(
     let wait = waits(gate, &asked);
     let facts = facts(gate, asked, name, bytes)?;
     match admit(gate, &facts, trace).await? {
-        Admitted::Go(grant) => execute(gate, *grant, facts, trace, share).await,
+        Admitted::Go(grant) => {
+            let order = Order { facts, grant: *grant, trace: trace.clone(), intent: None };
+            execute(gate, order, share).await
+        }
         Admitted::Wait(intent) => held(gate, &intent, wait, &caller.base).await,
     }
 }
@@ -206,19 +209,12 @@ async fn admit(gate: &Gate, facts: &Facts, trace: &Trace) -> Result<Admitted, Re
     }
 }
 
-/// Record, then send: the execution runs in a task of its own, this connection only receives.
-async fn execute(
-    gate: &Arc<Gate>,
-    grant: Grant,
-    facts: Facts,
-    trace: &Trace,
-    share: Share,
-) -> Result<Response<Reply>, Refusal> {
-    let (permit, ticket) = Permit::record(gate, grant, facts, trace, None).await?;
+/// Record, then send: from here on in a task of its own, this connection only receives.
+async fn execute(gate: &Arc<Gate>, order: Order, share: Share) -> Result<Response<Reply>, Refusal> {
     let (sink, Live { head, parts }) = relay::live();
-    let task = Arc::clone(gate);
+    let execution = relay::execute(Arc::clone(gate), order, sink);
     gate.tasks.spawn(async move {
-        relay::execute(task, permit, ticket, sink).await;
+        execution.await;
         drop(share);
     });
     let head = head.await.map_err(|_| Refusal::UnknownOutcome("the execution broke off".to_owned()))??;
@@ -267,8 +263,8 @@ async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> 
                 let granted = record::about_intent(EventType::ApprovalGranted, intent);
                 record::durable(gate, vec![granted], None).await?;
             }
-            let (permit, ticket) = Permit::record(gate, grant, facts, &trace, Some(&intent.id)).await?;
-            gate.tasks.spawn(relay::execute(Arc::clone(gate), permit, ticket, Sink::Mailbox));
+            let order = Order { facts, grant, trace, intent: Some(intent.id.clone()) };
+            gate.tasks.spawn(relay::execute(Arc::clone(gate), order, Sink::Mailbox));
             Ok(())
         }
         Decision::Deny(denial) => {

@@ -164,12 +164,16 @@ async fn vote(
         }
         _ => return Err(Fault(StatusCode::NOT_FOUND, "vote with `approve` or `deny`".to_owned())),
     };
-    if !drafts.is_empty() {
-        gate.ledger.append(drafts).await.map_err(|error| Fault(StatusCode::CONFLICT, error.to_string()))?;
-    }
-    if verdict == "approve" {
-        exchange::resume(Arc::clone(&gate), id.clone()).await;
-    }
+    // In a task of its own: a vote that is recorded has its consequence, also when the operator has gone away.
+    let (task, intent) = (Arc::clone(&gate), id.clone());
+    let cast = gate.tasks.spawn(async move {
+        if !drafts.is_empty() {
+            task.ledger.append(drafts).await.map_err(|error| Fault(StatusCode::CONFLICT, error.to_string()))?;
+        }
+        exchange::resume(task, intent).await;
+        Ok(())
+    });
+    cast.await.map_err(|error| internal(&error))??;
     Ok(Json(shown(&known(&gate, &id)?)))
 }
 

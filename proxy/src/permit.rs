@@ -24,25 +24,33 @@ pub struct Permit {
     receipt: Receipt,
 }
 
+/// A request that policy allowed and that is about to be recorded.
+#[derive(Debug)]
+pub struct Order {
+    /// The request.
+    pub facts: Facts,
+    /// What allows it.
+    pub grant: Grant,
+    /// What ties its events together.
+    pub trace: Trace,
+    /// The intent, when it had been held.
+    pub intent: Option<String>,
+}
+
 // === impl Permit ===
 
 impl Permit {
-    /// Records that `grant` allows exactly `facts`, and returns only when that record is durable.
+    /// Records that the order's grant allows exactly its facts, and returns only when that record is durable.
     ///
     /// # Errors
     /// [`Refusal::LedgerUnavailable`] when the record could not be made durable in time, or the ledger refuses it (an
     /// execution that is under way already); nothing may be sent then.
-    pub async fn record(
-        gate: &Gate,
-        grant: Grant,
-        facts: Facts,
-        trace: &Trace,
-        intent: Option<&str>,
-    ) -> Result<(Permit, Ticket), Refusal> {
+    pub async fn record(gate: &Gate, order: Order) -> Result<(Permit, Ticket), Refusal> {
+        let Order { facts, grant, trace, intent } = order;
         if facts.digest(grant.destination()) != grant.digest() {
             return Err(Refusal::LedgerUnavailable("the grant is for another request".to_owned()));
         }
-        let ticket = Ticket::new(trace.clone(), intent.map(str::to_owned), &facts, grant.destination());
+        let ticket = Ticket::new(trace, intent, &facts, grant.destination());
         let authorised = ticket.authorised(&facts, grant.basis());
         let late = ticket.outcome(Outcome::Failed { sent: false, data: json!({"reason": "recorded_too_late"}) });
         let receipt = record::durable(gate, vec![authorised], Some(late)).await?.pop();

@@ -20,7 +20,7 @@ use crate::gate::Gate;
 use crate::hold;
 use crate::inject;
 use crate::limits::Limits;
-use crate::permit::Permit;
+use crate::permit::{Order, Permit};
 use crate::record::{self, Outcome, Ticket};
 use crate::refusal::Refusal;
 use crate::upstream::{self, Progress};
@@ -62,8 +62,14 @@ pub fn live() -> (Sink, Live) {
     (Sink::Live { head, parts }, Live { head: head_out, parts: parts_out })
 }
 
-/// Fetches the credential, sends, passes the reply on, records the outcome.
-pub async fn execute(gate: Arc<Gate>, permit: Permit, ticket: Ticket, sink: Sink) {
+/// Records the permit, fetches the credential, sends, passes the reply on, records the outcome.
+///
+/// Runs to its end whoever goes away: nothing that was recorded as allowed is left without an outcome.
+pub async fn execute(gate: Arc<Gate>, order: Order, sink: Sink) {
+    let (permit, ticket) = match Permit::record(&gate, order).await {
+        Ok(recorded) => recorded,
+        Err(refusal) => return sink.refuse(refusal),
+    };
     let started = Instant::now();
     let outcome = carry_out(&gate, permit, &ticket, sink).await;
     let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -271,9 +277,13 @@ impl Sink {
 
     fn refuse(self, refusal: Refusal) {
         match self {
-            // Nobody waits any more: the outcome on the ledger says what happened.
+            // Where nobody waits any more, the ledger says what happened.
             Sink::Live { head, .. } => drop(head.send(Err(refusal))),
-            Sink::Mailbox => {}
+            Sink::Mailbox => tracing::warn!(
+                code = refusal.answer().code,
+                cause = refusal.cause(),
+                "an approved request was not carried out"
+            ),
         }
     }
 }
