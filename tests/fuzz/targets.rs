@@ -1,0 +1,141 @@
+//! What must hold for any bytes, one function for each fuzz target. `smoke.rs` runs them on the committed corpus and a
+//! bounded number of mutations with every test run; `cargo fuzz` runs them for as long as one likes.
+
+use std::sync::Arc;
+
+use writ::chunk::{Chunk, Chunks};
+use writ::framed::{Grammar, Step};
+use writ::limits::Limits;
+use writ::replies::{Due, Replies};
+use writ::requests::{Requests, Verdicts};
+use writ::{head, path};
+
+/// A target by the name of its corpus folder.
+pub(crate) type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub(crate) const TARGETS: &[Target] = &[
+    ("authority", authority),
+    ("chunked", chunked),
+    ("head", head),
+    ("path", path),
+    ("replies", replies),
+    ("requests", requests),
+    ("sni", sni),
+];
+
+/// A head that passes is read the same when it is written again, and never from less than its bytes.
+pub(crate) fn head(data: &[u8]) {
+    let limits = Limits::default();
+    let Ok(Some(found)) = head::parse(data, &limits) else { return };
+    assert!(found.bytes <= data.len());
+    assert!(matches!(head::parse(&data[..found.bytes - 1], &limits), Ok(None)), "read before its end");
+    let lines: String = found.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let again = format!("{} {} HTTP/1.{}\r\n{lines}\r\n", found.method, found.target, found.minor);
+    let again = head::parse(again.as_bytes(), &limits).expect("what passed once passes again").expect("it is whole");
+    assert_eq!(
+        (&again.method, &again.target, &again.headers, again.framing),
+        (&found.method, &found.target, &found.headers, found.framing)
+    );
+}
+
+/// A chunked body ends at the same byte, or is refused, however it arrives.
+pub(crate) fn chunked(data: &[u8]) {
+    let read = |piece: usize| {
+        let mut chunks = Chunks::new(64);
+        let (mut at, mut seen) = (0, piece.min(data.len()));
+        loop {
+            match chunks.step(&data[at..seen]) {
+                Chunk::Bad(_) => return Err(()),
+                Chunk::Last(bytes) => return Ok(Some(at + bytes)),
+                Chunk::More if seen == data.len() => return Ok(None),
+                Chunk::More => seen = (seen + piece).min(data.len()),
+                Chunk::Pass(bytes) => at += bytes,
+            }
+        }
+    };
+    let whole = read(data.len().max(1));
+    assert_eq!(whole, read(1), "byte by byte");
+    assert_eq!(whole, read(7), "in sevens");
+}
+
+/// Requests pass the same bytes however they arrive, and what passes starts with requests that pass alone.
+pub(crate) fn requests(data: &[u8]) {
+    let fresh = || Requests::new(Arc::new(Limits::default()), Verdicts::default());
+    assert_same_in_pieces(data, fresh);
+}
+
+/// Replies pass the same bytes however they arrive.
+pub(crate) fn replies(data: &[u8]) {
+    for method in ["GET", "HEAD"] {
+        let fresh = || {
+            let due = Due::default();
+            due.expect(method);
+            Replies::new(due)
+        };
+        assert_same_in_pieces(data, fresh);
+    }
+}
+
+/// A canonical path stays as it is and holds nothing two servers could read differently.
+pub(crate) fn path(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let Ok(canonical) = path::canonical(text) else { return };
+    assert_eq!(path::canonical(&canonical).expect("a canonical path passes"), canonical);
+    let lower = canonical.to_ascii_lowercase();
+    for forbidden in ["//", "\\", ";", "%2e", "%5c", "%00", "%0a", "%0d", "%252e", "%252f"] {
+        assert!(!lower.contains(forbidden), "{canonical} holds {forbidden}");
+    }
+    assert!(canonical.starts_with('/') && !canonical.split('/').any(|segment| segment == "." || segment == ".."));
+}
+
+/// An authority that parses is written as something that parses to the same.
+pub(crate) fn authority(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    for scheme in [policy::Scheme::Http, policy::Scheme::Https] {
+        let Ok(found) = policy::Authority::parse(scheme, text) else { continue };
+        let again = policy::Authority::parse(scheme, &found.host_header()).expect("what was written parses");
+        assert_eq!(again, found);
+        let host = found.host().as_str();
+        assert!(
+            !host
+                .bytes()
+                .any(|byte| byte.is_ascii_uppercase() || byte.is_ascii_control() || b"@/\\?# ".contains(&byte)),
+            "{host}"
+        );
+    }
+}
+
+/// Whatever a tunnel may be opened to can get a leaf certificate, and for exactly that name.
+pub(crate) fn sni(data: &[u8]) {
+    let Ok(text) = str::from_utf8(data) else { return };
+    let Ok(host) = policy::Host::parse(text) else { return };
+    if host.ip().is_none() {
+        let name = ca::Name::dns(host.as_str()).expect("a host that is served has a certificate name");
+        assert_eq!(name.to_string(), host.as_str());
+    }
+}
+
+/// Bytes that pass, and whether it ended in a refusal, are the same in one piece, byte by byte and in sevens.
+fn assert_same_in_pieces<G: Grammar>(data: &[u8], fresh: impl Fn() -> G) {
+    let whole = passed(data, fresh(), data.len().max(1));
+    assert_eq!(whole, passed(data, fresh(), 1), "byte by byte");
+    assert_eq!(whole, passed(data, fresh(), 7), "in sevens");
+}
+
+fn passed<G: Grammar>(data: &[u8], mut grammar: G, piece: usize) -> (Vec<u8>, bool) {
+    let (mut at, mut seen) = (0, piece.min(data.len()));
+    let mut out = Vec::new();
+    loop {
+        match grammar.step(&data[at..seen]) {
+            Step::Break(_) | Step::End(_) => return (out, true),
+            Step::Drop(bytes) => at += bytes,
+            Step::More if seen == data.len() => return (out, false),
+            Step::More => seen = (seen + piece).min(data.len()),
+            Step::Pass(bytes) => {
+                out.extend_from_slice(&data[at..at + bytes]);
+                at += bytes;
+            }
+        }
+    }
+}
