@@ -2,9 +2,7 @@
 #![expect(
     clippy::expect_used,
     clippy::unwrap_used,
-    clippy::string_slice,
     clippy::indexing_slicing,
-    missing_docs,
     reason = "a test"
 )]
 
