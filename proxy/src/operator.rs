@@ -247,10 +247,12 @@ async fn add_principal(
 ) -> Result<Json<Value>, Fault> {
     require(&operator, Role::Admin)?;
     let kind = kind_of(&kind)?;
+    let conflict = |error: anyhow::Error| Fault(StatusCode::CONFLICT, format!("{error:#}"));
     let role = (kind == Kind::Operator).then(|| new.role.unwrap_or(Role::Reviewer));
-    let added = gate.principals.add(kind, &new.name, &new.owner, role);
-    let token = added.map_err(|error| Fault(StatusCode::CONFLICT, format!("{error:#}")))?;
+    gate.principals.check_free(kind, &new.name).map_err(conflict)?;
+    // On the ledger first: nobody holds a token that no record tells of.
     append(&gate, registration(kind, &new.name, &new.owner, role).with("by", operator.name.as_str())).await?;
+    let token = gate.principals.add(kind, &new.name, &new.owner, role).map_err(conflict)?;
     Ok(Json(json!({"name": new.name, "token": token})))
 }
 

@@ -109,12 +109,24 @@ impl Principals {
         Ok(Principals { file: file.to_owned(), known: RwLock::new(known) })
     }
 
+    /// Whether a principal of this name could be added.
+    ///
+    /// # Errors
+    /// When the name is taken or not plain.
+    pub fn check_free(&self, kind: Kind, name: &str) -> Result<()> {
+        check_name(name)?;
+        match self.named(kind, name) {
+            None => Ok(()),
+            Some(_) => bail!("`{name}` exists already; choose another name"),
+        }
+    }
+
     /// Makes a principal and gives back its token, which nothing can show again.
     ///
     /// # Errors
     /// When the name is taken or not plain, or the file cannot be written.
     pub fn add(&self, kind: Kind, name: &str, owner: &str, role: Option<Role>) -> Result<String> {
-        check_name(name)?;
+        self.check_free(kind, name)?;
         let token = id::token(kind.prefix()).context("no randomness")?;
         let principal = Principal {
             kind,
