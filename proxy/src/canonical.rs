@@ -87,13 +87,14 @@ pub fn read(parts: &Parts, way: &Way, limits: &Limits) -> Result<Asked, Refusal>
         (Way::Tunnel(tunnel), absolute) => Some(in_tunnel(tunnel, absolute, host)?),
         (Way::Door(_), Some(absolute)) => {
             agree(&absolute, absolute.scheme(), host)?;
-            (absolute.host().as_str() != OWN_NAME).then_some(absolute)
+            Some(absolute)
         }
         (Way::Door(names), None) => {
             own(names, host)?;
             None
         }
     };
+    let authority = authority.filter(|authority| authority.host().as_str() != OWN_NAME);
     let path = if parts.uri.path().is_empty() { "/" } else { parts.uri.path() };
     Ok(Asked {
         method: parts.method.as_str().to_owned(),

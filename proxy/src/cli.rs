@@ -242,11 +242,17 @@ fn run(line: Line) -> Result<Exit> {
     })
 }
 
-/// Before any secret is read: no core dumps, and no file of ours for anybody else.
+/// Before any secret is read: no core dumps, and no file of ours for anybody else. As many open files as are allowed.
 fn harden() {
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
     if let Err(error) = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0) {
         say_error(&format!("core dumps could not be turned off: {error}"));
+    }
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised =
+        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
+    if let Err(error) = raised {
+        say_error(&format!("the number of open files could not be raised: {error}"));
     }
     if let Err(error) = nix::sys::prctl::set_dumpable(false) {
         say_error(&format!("memory could not be closed to other processes: {error}"));

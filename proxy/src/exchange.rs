@@ -262,6 +262,7 @@ async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> 
             if intent.state == State::Held {
                 let granted = record::about_intent(EventType::ApprovalGranted, intent);
                 record::durable(gate, vec![granted], None).await?;
+                ledger::crash::point("approval.granted");
             }
             let order = Order { facts, grant, trace, intent: Some(intent.id.clone()) };
             gate.tasks.spawn(relay::execute(Arc::clone(gate), order, Sink::Mailbox));
@@ -295,13 +296,22 @@ pub async fn refuse(
     agent: Option<&str>,
     trace: &Trace,
 ) -> Response<Reply> {
-    let recorded = match &refusal {
-        Refusal::Denied(denied) => {
-            let (denial, facts) = denied.as_ref();
-            let draft = record::decision(EventType::DecisionDenied, trace, facts, &denial.basis);
-            record::durable(gate, vec![draft], None).await.map(|_| ())
-        }
-        // On the ledger already as the state of an intent or the outcome of an execution, or nothing to hold against anyone.
+    let recorded = if is_on_the_ledger(&refusal) {
+        Ok(())
+    } else {
+        gate.refusals.record(gate, &Source { peer, agent }, &refusal, trace).await
+    };
+    let told = recorded.err().unwrap_or(refusal);
+    if !told.cause().is_empty() {
+        tracing::error!(code = told.answer().code, cause = told.cause(), correlation = trace.correlation, "refused");
+    }
+    told.respond(trace).map(Reply::from)
+}
+
+/// Whether it stands there already as the state of an intent or the outcome of an execution, cannot stand there, or is
+/// nothing to hold against anyone.
+fn is_on_the_ledger(refusal: &Refusal) -> bool {
+    match refusal {
         Refusal::Cancelled(_)
         | Refusal::Expired(_)
         | Refusal::LedgerUnavailable(_)
@@ -311,26 +321,22 @@ pub async fn refuse(
         | Refusal::Rejected(..)
         | Refusal::Upstream(_)
         | Refusal::UnknownOutcome(_)
-        | Refusal::VaultUnavailable(_) => Ok(()),
+        | Refusal::VaultUnavailable(_) => true,
         Refusal::AgentSuspended
         | Refusal::Ambiguous(_)
         | Refusal::AuthorityMismatch(_)
         | Refusal::BodyTooLarge(_)
         | Refusal::Busy(_)
         | Refusal::ClientGone
+        | Refusal::Denied(_)
         | Refusal::Expectation
         | Refusal::HeadTooLarge(_)
         | Refusal::MethodRefused(_)
         | Refusal::SlowRequest(_)
         | Refusal::TokenInRequest
         | Refusal::TooMany(_)
-        | Refusal::WrongCredential => gate.refusals.record(gate, &Source { peer, agent }, &refusal, trace).await,
-    };
-    let told = recorded.err().unwrap_or(refusal);
-    if !told.cause().is_empty() {
-        tracing::error!(code = told.answer().code, cause = told.cause(), correlation = trace.correlation, "refused");
+        | Refusal::WrongCredential => false,
     }
-    told.respond(trace).map(Reply::from)
 }
 
 fn body_limit(gate: &Gate, asked: &Asked) -> u64 {

@@ -40,7 +40,7 @@ pub enum Step {
     Break(io::Error),
     /// Leave this many out.
     Drop(usize),
-    /// Nothing more comes; before the end, hyper reads this.
+    /// Nothing more comes; hyper reads this, and then neither bytes nor an end.
     End(&'static [u8]),
     /// Wait for more.
     More,
@@ -58,6 +58,8 @@ pub struct Framed<IO, G> {
     checked: usize,
     /// Set when nothing more is read: what hyper still gets.
     last: Option<&'static [u8]>,
+    /// Set when there is to be no end behind `last`: to hyper that would be a client that did not wait for its answer.
+    silent: bool,
     deadline: Option<(u64, Pin<Box<Sleep>>)>,
 }
 
@@ -66,7 +68,7 @@ pub struct Framed<IO, G> {
 impl<IO: AsyncRead + Unpin, G: Grammar> Framed<IO, G> {
     /// Checks `io`, starting with the bytes in `raw` that were read from it before.
     pub fn new(io: IO, raw: BytesMut, grammar: G) -> Framed<IO, G> {
-        Framed { io, grammar, raw, checked: 0, last: None, deadline: None }
+        Framed { io, grammar, raw, checked: 0, last: None, silent: false, deadline: None }
     }
 
     /// Gives hyper what is ready. False: nothing is.
@@ -93,7 +95,10 @@ impl<IO: AsyncRead + Unpin, G: Grammar> Framed<IO, G> {
                 return Err(error);
             }
             Step::Drop(bytes) => self.raw.advance(bytes),
-            Step::End(last) => self.last = Some(last),
+            Step::End(last) => {
+                self.last = Some(last);
+                self.silent = true;
+            }
             Step::More => return Ok(false),
             Step::Pass(bytes) => self.checked = bytes,
         }
@@ -143,6 +148,9 @@ impl<IO: AsyncRead + Unpin, G: Grammar> AsyncRead for Framed<IO, G> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
+            if this.silent && this.last.is_some_and(<[u8]>::is_empty) {
+                return Poll::Pending;
+            }
             if this.hand_over(out) {
                 return Poll::Ready(Ok(()));
             }

@@ -69,8 +69,10 @@ pub async fn park(gate: &Gate, facts: &Facts, hold: &Hold, trace: &Trace) -> Res
     }
     let intent = id::fresh("int_").map_err(|error| Refusal::LedgerUnavailable(error.to_string()))?;
     seal(gate, request_name(&intent), stored_request(facts, trace).map_err(unavailable)?).await.map_err(unavailable)?;
+    ledger::crash::point("hold.sealed");
     let draft = held_draft(facts, hold, trace).intent(&intent);
     record::durable(gate, vec![draft], None).await?;
+    ledger::crash::point("hold.recorded");
     Ok(intent)
 }
 
@@ -188,6 +190,11 @@ pub fn text(data: &Map<String, Value>, key: &str) -> String {
 
 async fn stored_reply(gate: &Gate, intent: &Intent) -> Result<Response<Reply>, Refusal> {
     let broken = |why: String| Refusal::UnknownOutcome(format!("the reply to intent `{}` {why}", intent.id));
+    // What was cut off must not look like a whole reply.
+    let ended = text(&intent.latest, "ended");
+    if !ended.is_empty() {
+        return Err(broken(format!("was not kept whole: {ended}")));
+    }
     let sealed =
         unseal(gate, reply_name(&intent.id)).await.map_err(|error| broken(format!("cannot be read: {error:#}")))?;
     let Some((line, body)) = sealed else {

@@ -39,8 +39,10 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Connections open at the forward door at once; more wait in the kernel's queue.
-    max_connections: u64 = 4096;
+    /// Connections open at the forward door at once, at most half the file descriptors; more wait in the kernel's queue.
+    max_connections: u64 = 8192;
+    /// Of these, connections from one address; more are closed at once.
+    connections_per_source: u64 = 4096;
     /// Seconds from the first byte of a request head to its last (slowloris).
     head_seconds: u64 = 10;
     /// Seconds a kept-alive connection may stay silent between requests.
@@ -101,8 +103,8 @@ limits! {
     pending: u64 = 1000;
     /// Seconds a caller may wait for a decision on an open connection.
     wait_seconds: u64 = 600;
-    /// Refusals of one source recorded one by one in a second; the rest become one counted entry.
-    refusals_per_second: u64 = 5;
+    /// Refusals of one kind and one source recorded one by one in a second; the rest become one counted entry.
+    refusals_per_second: u64 = 20;
     /// Seconds a shutdown waits for requests under way.
     drain_seconds: u64 = 20;
 }

@@ -1,9 +1,10 @@
 //! The forward door: accepts connections, answers CONNECT, and hands every other request to [`exchange`].
 
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -14,7 +15,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::body::Reply;
@@ -82,22 +83,60 @@ impl Wire {
     }
 }
 
+/// How many connections each address has open.
+#[derive(Debug, Default)]
+struct Sources(Mutex<HashMap<IpAddr, u64>>);
+
+/// One of them, until dropped.
+struct Place {
+    sources: Arc<Sources>,
+    peer: IpAddr,
+    _all: OwnedSemaphorePermit,
+}
+
+// === impl Sources ===
+
+impl Sources {
+    /// A place for one more connection from `peer`, unless it has `most` already.
+    fn place(self: &Arc<Sources>, peer: IpAddr, most: u64, all: OwnedSemaphorePermit) -> Option<Place> {
+        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = open.entry(peer).or_default();
+        if *count >= most {
+            return None;
+        }
+        *count += 1;
+        Some(Place { sources: Arc::clone(self), peer, _all: all })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.sources.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = open.get_mut(&self.peer) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                open.remove(&self.peer);
+            }
+        }
+    }
+}
+
 /// Serves the forward door until the gate stops.
 pub async fn forward(gate: Arc<Gate>, listener: TcpListener) {
-    let places = Arc::new(Semaphore::new(Limits::size(gate.limits.max_connections)));
+    let all = Arc::new(Semaphore::new(Limits::size(gate.limits.max_connections).min(descriptors() / 2)));
+    let sources = Arc::new(Sources::default());
     loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(one) = Arc::clone(&all).acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = gate.stop.cancelled() => return,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let gate = Arc::clone(&gate);
-                tokio::spawn(async move {
-                    connection(gate, stream, peer).await;
-                    drop(place);
-                });
+                let place = sources.place(peer.ip(), gate.limits.connections_per_source, one);
+                if let Some(place) = place {
+                    tokio::spawn(serve(Arc::clone(&gate), stream, peer, place));
+                }
             }
             // Out of file descriptors, most likely: connections that end will free some.
             Err(error) => {
@@ -106,6 +145,17 @@ pub async fn forward(gate: Arc<Gate>, listener: TcpListener) {
             }
         }
     }
+}
+
+/// File descriptors this process may have; half of them for clients, the rest for upstreams and files.
+fn descriptors() -> usize {
+    use nix::sys::resource::{Resource, getrlimit};
+    getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| Limits::size(soft))
+}
+
+async fn serve(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr, place: Place) {
+    connection(gate, stream, peer).await;
+    drop(place);
 }
 
 async fn connection(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr) {

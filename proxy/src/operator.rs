@@ -169,6 +169,7 @@ async fn vote(
     let cast = gate.tasks.spawn(async move {
         if !drafts.is_empty() {
             task.ledger.append(drafts).await.map_err(|error| Fault(StatusCode::CONFLICT, error.to_string()))?;
+            ledger::crash::point("vote.recorded");
         }
         exchange::resume(task, intent).await;
         Ok(())

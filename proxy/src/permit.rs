@@ -55,6 +55,7 @@ impl Permit {
         let late = ticket.outcome(Outcome::Failed { sent: false, data: json!({"reason": "recorded_too_late"}) });
         let receipt = record::durable(gate, vec![authorised], Some(late)).await?.pop();
         let receipt = receipt.ok_or_else(|| Refusal::LedgerUnavailable("the ledger gave no receipt".to_owned()))?;
+        ledger::crash::point("permit.recorded");
         Ok((Permit { facts, grant, receipt }, ticket))
     }
 

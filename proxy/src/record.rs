@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use http::HeaderMap;
@@ -258,13 +258,13 @@ struct Bucket {
 // === impl Refusals ===
 
 impl Refusals {
-    /// Records that `source` was refused with `code`, at once or in a count that follows within a second or two.
+    /// Records that `source` was refused, at once or in a count that follows within a second or two.
     ///
     /// # Errors
     /// [`Refusal::LedgerUnavailable`] when it had to be recorded at once and could not be.
     pub async fn record(
         &self,
-        gate: &Arc<Gate>,
+        gate: &Gate,
         source: &Source<'_>,
         refused: &Refusal,
         trace: &Trace,
@@ -273,17 +273,11 @@ impl Refusals {
         if !self.admit(source.name(), code, gate.limits.refusals_per_second) {
             return Ok(());
         }
-        let kind = violation(refused).map_or(EventType::RequestRefused, |_| EventType::Violation);
-        let mut draft = trace.draft(kind).with("code", code).with("source", source.peer.to_string());
-        if let Some((what, severity)) = violation(refused) {
-            draft = draft.with("kind", what).with("severity", severity);
-        }
-        if let Refusal::Ambiguous(detail) | Refusal::AuthorityMismatch(detail) = refused {
-            draft = draft.with("detail", detail.as_str());
-        }
-        if let Some(agent) = source.agent {
-            draft = draft.agent(agent);
-        }
+        let draft = if let Refusal::Denied(denied) = refused {
+            decision(EventType::DecisionDenied, trace, &denied.1, &denied.0.basis)
+        } else {
+            refusal_draft(source, refused, trace)
+        };
         durable(gate, vec![draft], None).await.map(|_| ())
     }
 
@@ -316,6 +310,21 @@ impl Refusals {
         }
         bucket.counted += 1;
         false
+    }
+}
+
+fn refusal_draft(source: &Source<'_>, refused: &Refusal, trace: &Trace) -> Draft {
+    let kind = violation(refused).map_or(EventType::RequestRefused, |_| EventType::Violation);
+    let mut draft = trace.draft(kind).with("code", refused.answer().code).with("source", source.peer.to_string());
+    if let Some((what, severity)) = violation(refused) {
+        draft = draft.with("kind", what).with("severity", severity);
+    }
+    if let Refusal::Ambiguous(detail) | Refusal::AuthorityMismatch(detail) = refused {
+        draft = draft.with("detail", detail.as_str());
+    }
+    match source.agent {
+        Some(agent) => draft.agent(agent),
+        None => draft,
     }
 }
 

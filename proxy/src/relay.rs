@@ -74,6 +74,7 @@ pub async fn execute(gate: Arc<Gate>, order: Order, sink: Sink) {
     let outcome = carry_out(&gate, permit, &ticket, sink).await;
     let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     record::append_or_log(&gate.ledger, ticket.outcome(outcome).with("millis", millis)).await;
+    ledger::crash::point("outcome.recorded");
 }
 
 async fn carry_out(gate: &Gate, permit: Permit, ticket: &Ticket, mut sink: Sink) -> Outcome {
@@ -85,6 +86,7 @@ async fn carry_out(gate: &Gate, permit: Permit, ticket: &Ticket, mut sink: Sink)
             return Outcome::Failed { sent: false, data };
         }
     };
+    ledger::crash::point("credential.fetched");
     let credential = injected.origin.clone();
     let progress = Progress::default();
     let reply = tokio::select! {
@@ -198,7 +200,10 @@ async fn store(
     }
     let intent = ticket.intent.as_deref().unwrap_or_default();
     match hold::keep_reply(gate, intent, &head, whole.freeze()).await {
-        Ok(()) => ended,
+        Ok(()) => {
+            ledger::crash::point("reply.stored");
+            ended
+        }
         Err(error) => {
             tracing::error!(intent, %error, "the reply of an approved request could not be kept");
             ended.and(Err("reply_not_kept"))

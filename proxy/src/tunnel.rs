@@ -30,6 +30,8 @@ pub struct Tunnel {
     agent: String,
     /// `host:port` as a TLS client means it.
     authority: Authority,
+    /// The one name its leaf certificate is for.
+    name: ca::Name,
 }
 
 /// Answers CONNECT requests, starting with `head`, until one is agreed; then serves what comes through it.
@@ -73,8 +75,18 @@ fn agree(gate: &Gate, head: &Head) -> Result<Tunnel, Refusal> {
             )));
         }
     }
-    gate.mint.take(&agent.name)?;
-    Ok(Tunnel { agent: agent.name, authority })
+    let name = leaf_name(&authority)?;
+    if !gate.issuer.has(&name) {
+        gate.mint.take(&agent.name)?;
+    }
+    Ok(Tunnel { agent: agent.name, authority, name })
+}
+
+fn leaf_name(authority: &Authority) -> Result<ca::Name, Refusal> {
+    match authority.host().ip() {
+        Some(ip) => Ok(ca::Name::from(ip)),
+        None => ca::Name::dns(authority.host().as_str()).map_err(|error| Refusal::ambiguous(error.to_string())),
+    }
 }
 
 /// The first byte tells TLS from plain HTTP (undici sends CONNECT for both); anything else is refused.
@@ -104,7 +116,7 @@ async fn tls(gate: Arc<Gate>, wire: Wire, tunnel: Tunnel) {
     let (read, write) = stream.into_split();
     let io = tokio::io::join(AsyncReadExt::chain(Cursor::new(raw.freeze()), read), write);
     let limit = Limits::seconds(gate.limits.handshake_seconds);
-    match tokio::time::timeout(limit, handshake(&gate, io, &tunnel.authority)).await {
+    match tokio::time::timeout(limit, handshake(&gate, io, &tunnel)).await {
         Ok(Ok((stream, mismatch))) => {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let caller = Caller::new(peer, Way::Tunnel(tunnel.authority), Some(tunnel.agent), base());
@@ -126,24 +138,18 @@ async fn tls(gate: Arc<Gate>, wire: Wire, tunnel: Tunnel) {
 
 /// TLS as the host of the tunnel, and only as that. Another server name gets no certificate of its own: every request
 /// is answered with the mismatch that comes back beside the stream.
-async fn handshake<IO>(gate: &Gate, io: IO, authority: &Authority) -> Result<(TlsStream<IO>, Option<String>), String>
+async fn handshake<IO>(gate: &Gate, io: IO, tunnel: &Tunnel) -> Result<(TlsStream<IO>, Option<String>), String>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let start = LazyConfigAcceptor::new(Acceptor::default(), io).await.map_err(|error| error.to_string())?;
     let named = start.client_hello().server_name().map(str::to_ascii_lowercase);
-    let (name, expected) = match authority.host().ip() {
-        Some(ip) => (ca::Name::from(ip), None),
-        None => (
-            ca::Name::dns(authority.host().as_str()).map_err(|error| error.to_string())?,
-            Some(authority.host().as_str()),
-        ),
-    };
+    let expected = tunnel.authority.host().ip().is_none().then(|| tunnel.authority.host().as_str());
     let mismatch = (named.as_deref() != expected).then(|| {
         let named = named.as_deref().unwrap_or("no name");
-        format!("the tunnel is to {authority}, the TLS client asked for {named}")
+        format!("the tunnel is to {}, the TLS client asked for {named}", tunnel.authority)
     });
-    let config = gate.issuer.server_config(&name).map_err(|error| error.to_string())?;
+    let config = gate.issuer.server_config(&tunnel.name).map_err(|error| error.to_string())?;
     let stream = start.into_stream(config).await.map_err(|error| error.to_string())?;
     Ok((stream, mismatch))
 }

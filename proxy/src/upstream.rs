@@ -136,6 +136,7 @@ pub async fn send(gate: &Gate, permit: Permit, injected: Injected, progress: &Pr
         }
     }
     let leg = open(gate, key, &route).await?;
+    ledger::crash::point("upstream.connected");
     exchange(gate, leg, request(facts, &injected)?, progress).await
 }
 
@@ -168,7 +169,10 @@ async fn exchange(
     progress.0.store(true, Ordering::SeqCst);
     let limit = Limits::seconds(gate.limits.reply_head_seconds);
     match tokio::time::timeout(limit, leg.send(request)).await {
-        Ok(Ok(response)) => Ok(Reply { response, leg }),
+        Ok(Ok(response)) => {
+            ledger::crash::point("upstream.sent");
+            Ok(Reply { response, leg })
+        }
         Ok(Err(NoReply { sent, why })) => {
             progress.0.store(sent, Ordering::SeqCst);
             Err(Failure { sent, why: format!("the upstream's reply could not be read: {why}") })
