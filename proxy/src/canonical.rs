@@ -133,7 +133,8 @@ fn headers(parts: &Parts, limits: &Limits) -> Result<Vec<(String, String)>, Refu
 /// The authority of an absolute-form target (RFC 9112 section 3.2.2).
 fn absolute(parts: &Parts) -> Result<Option<Authority>, Refusal> {
     let scheme = match parts.uri.scheme_str() {
-        None => return Ok(None),
+        None if parts.uri.authority().is_none() => return Ok(None),
+        None => return Err(Refusal::ambiguous("the target is neither a path nor a whole URL")),
         Some("http") => Scheme::Http,
         Some("https") => Scheme::Https,
         Some(_) => return Err(Refusal::ambiguous("the scheme is neither http nor https")),

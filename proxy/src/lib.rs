@@ -39,6 +39,7 @@ pub mod refusal;
 pub mod relay;
 pub mod replies;
 pub mod requests;
+pub mod respond;
 pub mod setup;
 pub mod tunnel;
 pub mod up;

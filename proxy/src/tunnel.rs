@@ -49,8 +49,11 @@ pub async fn serve(gate: Arc<Gate>, mut wire: Wire, mut head: Head) {
         };
         let again = matches!(refusal, Refusal::NotIdentified | Refusal::WrongCredential) && head.minor == 1;
         listen::refuse(&gate, &mut wire, refusal).await;
+        if !again {
+            return;
+        }
         match wire.head(&gate.limits).await {
-            Ok(Some(next)) if again && next.method == "CONNECT" => head = next,
+            Ok(Some(next)) if next.method == "CONNECT" => head = next,
             Ok(_) => return,
             Err(refusal) => return listen::refuse(&gate, &mut wire, refusal).await,
         }
