@@ -7,15 +7,16 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::approval;
+use crate::case::{Case, Readings};
 use crate::content::Content;
 use crate::destination::{Destination, Effect};
 use crate::extract::Reading;
 use crate::facts::{Facts, Vote};
 use crate::json::Unreadable;
-use crate::policy::{Policy, Readings};
+use crate::policy::Policy;
 use crate::rules::Rules;
 
 /// What happens to a request.
@@ -30,7 +31,7 @@ pub enum Decision {
 }
 
 /// What one rule says; ordered, the strictest is the greatest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Send it.
@@ -161,23 +162,20 @@ impl Grant {
 
 impl Rules {
     /// Decides one request. Nothing but the arguments and this snapshot is looked at.
-    ///
-    /// `now` is for rules about time; none of today's reads it.
     pub fn decide(&self, facts: &Facts, now: Timestamp) -> Decision {
-        let _ = now;
         match self.destination(&facts.method, &facts.authority, &facts.path) {
-            Some(destination) => self.decide_for(destination, facts),
+            Some(destination) => self.decide_for(destination, facts, now),
             None => Decision::Deny(Denial { basis: self.unknown(facts) }),
         }
     }
 
-    fn decide_for(&self, destination: &Destination, facts: &Facts) -> Decision {
+    fn decide_for(&self, destination: &Destination, facts: &Facts, now: Timestamp) -> Decision {
         let content = Content::new(facts);
         let readings: Readings =
-            destination.measure.iter().map(|(name, extractor)| (name.clone(), extractor.measure(&content))).collect();
+            destination.measure.iter().map(|(name, measure)| (name.clone(), measure.read(name, &content))).collect();
         let policy = self.policy(&destination.policy);
         let mut rules = match policy {
-            Some(policy) => policy.judge(&content, &readings),
+            Some(policy) => policy.judge(&Case::new(destination, &content, &readings, now)),
             None => vec![missing_policy(&destination.policy)],
         };
         if rules.is_empty() {
@@ -253,7 +251,7 @@ fn ask_reviewers(
 }
 
 fn show(name: &str, reading: &Result<Reading, Unreadable>, policy: Option<&Policy>) -> String {
-    let limited = policy.is_some_and(|policy| policy.limited().any(|(_, limited)| limited == name));
+    let limited = policy.is_some_and(|policy| policy.limits(name));
     let reading = match reading {
         Ok(reading) if limited => reading.number(name).map(|_| reading),
         Ok(reading) => Ok(reading),

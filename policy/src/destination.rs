@@ -9,8 +9,8 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::authority::{Authority, Scheme};
-use crate::document::{DestinationEntry, Faults, MatchEntry};
-use crate::extract::Extractor;
+use crate::document::{DestinationEntry, Faults, MatchEntry, MeasureEntry};
+use crate::extract::{Extractor, Measure};
 use crate::pattern::{Flaw, HostPattern, PathPattern};
 use crate::yaml::Step;
 
@@ -49,7 +49,7 @@ pub struct Destination {
     pub max_body: Option<u64>,
     /// How many seconds a held caller's connection waits for a decision.
     pub wait_seconds: Option<u64>,
-    pub(crate) measure: BTreeMap<String, Extractor>,
+    pub(crate) measure: BTreeMap<String, Measure>,
     matches: Vec<Pattern>,
     endpoints: BTreeSet<(Scheme, u16)>,
 }
@@ -120,6 +120,15 @@ impl Destination {
         self.matches.iter().map(|pattern| match &pattern.host {
             HostPattern::Exact(host) => host.as_str().to_owned(),
             HostPattern::Under(host) => format!("*.{}", host.as_str()),
+        })
+    }
+
+    /// Whether some request with one of these methods and such a path can come here.
+    pub(crate) fn can_match(&self, methods: Option<&[String]>, path: Option<&PathPattern>) -> bool {
+        self.matches.iter().any(|pattern| {
+            let taken = |method| pattern.methods.as_ref().is_none_or(|taken| taken.contains(method));
+            methods.is_none_or(|methods| methods.iter().any(taken))
+                && path.is_none_or(|path| pattern.path.overlaps(path))
         })
     }
 
@@ -284,12 +293,12 @@ fn check_credential(
 }
 
 fn compile_measures(
-    entries: &BTreeMap<String, String>,
+    entries: &BTreeMap<String, MeasureEntry>,
     at: usize,
     faults: &mut Faults<'_>,
-) -> BTreeMap<String, Extractor> {
+) -> BTreeMap<String, Measure> {
     let mut measures = BTreeMap::new();
-    for (name, text) in entries {
+    for (name, entry) in entries {
         let path = [LIST, Step::Item(at), Step::Key("measure"), Step::Key(name)];
         if !is_key(name) {
             faults.note(
@@ -298,15 +307,18 @@ fn compile_measures(
                 "use lower-case letters and digits",
             );
         }
-        match Extractor::parse(text) {
-            Ok(extractor) => drop(measures.insert(name.clone(), extractor)),
+        let extractors: Result<Vec<Extractor>, Flaw> = entry.0.iter().map(|text| Extractor::parse(text)).collect();
+        match extractors {
+            Ok(extractors) if extractors.is_empty() => faults.note(&path, "the list is empty", "name a place"),
+            Ok(extractors) => drop(measures.insert(name.clone(), Measure::new(extractors))),
             Err(flaw) => faults.note(&path, flaw.message, flaw.remedy),
         }
     }
     measures
 }
 
-fn is_key(text: &str) -> bool {
+/// Whether the text can be a key, a name or an id.
+pub(crate) fn is_key(text: &str) -> bool {
     let sound = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
     (1..=100).contains(&text.len()) && text.bytes().all(sound)
 }

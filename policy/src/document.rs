@@ -1,4 +1,4 @@
-//! The files as they are written: their shapes and the errors of loading them.
+//! The destinations file as it is written, and the errors of loading any file.
 //!
 //! What is read here is only shape; what it means is checked where it is compiled. No key may be silently ignored.
 
@@ -12,7 +12,6 @@ use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::authority::Scheme;
-use crate::decimal::Decimal;
 use crate::destination::Effect;
 use crate::yaml::{self, Step};
 
@@ -71,7 +70,7 @@ pub(crate) struct DestinationEntry {
     pub(crate) max_body: Option<Octets>,
     pub(crate) wait_seconds: Option<u64>,
     #[serde(default)]
-    pub(crate) measure: BTreeMap<String, String>,
+    pub(crate) measure: BTreeMap<String, MeasureEntry>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,30 +81,9 @@ pub(crate) struct MatchEntry {
     pub(crate) path: String,
 }
 
-/// `policies/ID.yaml`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PolicyFile {
-    pub(crate) id: Option<String>,
-    #[serde(default, rename = "description")]
-    pub(crate) _description: String,
-    pub(crate) destinations: Option<Vec<String>>,
-    pub(crate) allowed_types: Option<Vec<String>>,
-    pub(crate) block_if_terms: Option<Vec<String>>,
-    pub(crate) require_approval: Option<RequireApproval>,
-    pub(crate) auto_approve_under: Option<Limits>,
-    pub(crate) require_approval_over: Option<Limits>,
-    pub(crate) expiry_minutes: Option<u32>,
-    pub(crate) require_approvals: Option<u32>,
-}
-
-/// The two values of `require_approval`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum RequireApproval {
-    Always,
-    Never,
-}
+/// Where a value is measured: one place, or a list of them.
+#[derive(Debug)]
+pub(crate) struct MeasureEntry(pub(crate) Vec<String>);
 
 /// One mapping, or a list of mappings.
 #[derive(Debug)]
@@ -118,10 +96,6 @@ pub(crate) struct OneOrMany<T> {
 /// A number of octets, plain or with a unit: `65536`, `64 KiB`, `64 MiB`, `1 GiB`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Octets(pub(crate) u64);
-
-/// Limits by measured name; a plain number limits `records`.
-#[derive(Debug)]
-pub(crate) struct Limits(pub(crate) BTreeMap<String, Decimal>);
 
 // === impl LoadError ===
 
@@ -161,6 +135,18 @@ impl<'a> Faults<'a> {
         }
     }
 
+    /// Notes a fault at the end of `path`, which begins at the node that `base` leads to.
+    pub(crate) fn note_below(
+        &mut self,
+        base: &[Step<'_>],
+        path: &[Step<'_>],
+        message: impl fmt::Display,
+        remedy: &str,
+    ) {
+        let path: Vec<Step<'_>> = base.iter().chain(path).copied().collect();
+        self.note(&path, message, remedy);
+    }
+
     pub(crate) fn into_errors(self) -> Vec<LoadError> {
         self.found
     }
@@ -193,6 +179,32 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     }
 }
 
+// === impl MeasureEntry ===
+
+impl<'de> Deserialize<'de> for MeasureEntry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+
+        impl<'de> Visitor<'de> for Read {
+            type Value = MeasureEntry;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a place such as `json:/total`, or a list of places")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, place: &str) -> Result<MeasureEntry, E> {
+                Ok(MeasureEntry(vec![place.to_owned()]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<MeasureEntry, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(MeasureEntry)
+            }
+        }
+
+        deserializer.deserialize_any(Read)
+    }
+}
+
 // === impl Octets ===
 
 impl<'de> Deserialize<'de> for Octets {
@@ -213,32 +225,6 @@ impl<'de> Deserialize<'de> for Octets {
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Octets, E> {
                 read_size(text)
                     .ok_or_else(|| E::custom("this is no size; write it like `64 MiB`, with KiB, MiB or GiB"))
-            }
-        }
-
-        deserializer.deserialize_any(Read)
-    }
-}
-
-// === impl Limits ===
-
-impl<'de> Deserialize<'de> for Limits {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-
-        impl<'de> Visitor<'de> for Read {
-            type Value = Limits;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, or a mapping of measured names to numbers")
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, limit: u64) -> Result<Limits, E> {
-                Ok(Limits(BTreeMap::from([("records".to_owned(), Decimal::from(limit))])))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<Limits, A::Error> {
-                BTreeMap::deserialize(MapAccessDeserializer::new(mapping)).map(Limits)
             }
         }
 

@@ -7,6 +7,7 @@ use std::fmt;
 
 use crate::content::Content;
 use crate::decimal::Decimal;
+use crate::field::{FieldPath, Fields, Found, Value};
 use crate::form;
 use crate::json::{Json, Unreadable};
 use crate::pattern::Flaw;
@@ -20,10 +21,19 @@ pub(crate) enum Extractor {
     Header(String),
     /// `json:/pointer/#`: the length of a list.
     JsonLength(Vec<String>),
-    /// `json:/pointer`: a number or text.
+    /// `json:/list/*/name`: every value, where `*` stands for each element. The pointer leads to the first `*`.
+    JsonEach(Vec<String>, FieldPath),
+    /// `json:/pointer`: a number, text, true or false.
     JsonValue(Vec<String>),
     /// `query:name`.
     Query(String),
+}
+
+/// How one name is measured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Measure {
+    /// With several, the values of all of them that are there.
+    extractors: Vec<Extractor>,
 }
 
 /// A measured value.
@@ -31,6 +41,34 @@ pub(crate) enum Extractor {
 pub(crate) enum Reading {
     Number(Decimal),
     Text(String),
+    /// Any number of values, which are never shown.
+    Texts(Vec<String>),
+}
+
+// === impl Measure ===
+
+impl Measure {
+    pub(crate) fn new(extractors: Vec<Extractor>) -> Self {
+        Self { extractors }
+    }
+
+    /// The value of the name in this request.
+    pub(crate) fn read(&self, name: &str, content: &Content<'_>) -> Result<Reading, Unreadable> {
+        if let ([extractor], false) = (self.extractors.as_slice(), name == RECIPIENTS) {
+            return extractor.measure(content).and_then(showable);
+        }
+        let mut all = Vec::new();
+        for extractor in &self.extractors {
+            match extractor.measure(content) {
+                Ok(Reading::Texts(texts)) => all.extend(texts),
+                Ok(Reading::Text(text)) => all.push(text),
+                Ok(Reading::Number(number)) => all.push(number.to_string()),
+                Err(MISSING) => {}
+                Err(why) => return Err(why),
+            }
+        }
+        if all.is_empty() { Err(MISSING) } else { Ok(Reading::Texts(all)) }
+    }
 }
 
 // === impl Extractor ===
@@ -42,7 +80,13 @@ impl Extractor {
         match kind {
             "json" => match place.strip_suffix("/#") {
                 Some(list) => parse_pointer(list).map(Self::JsonLength),
-                None => parse_pointer(place).map(Self::JsonValue),
+                None => match (place.split_once("/*"), FieldPath::parse(place)) {
+                    (Some((list, rest)), Ok(path)) if rest.is_empty() || rest.starts_with('/') => {
+                        parse_pointer(list).map(|list| Self::JsonEach(list, path))
+                    }
+                    (Some(_), _) => Err(POINTER),
+                    (None, _) => parse_pointer(place).map(Self::JsonValue),
+                },
             },
             "form" | "header" | "query" if place.is_empty() => Err(UNKNOWN),
             "form" => Ok(Self::Form(place.to_owned())),
@@ -61,7 +105,7 @@ impl Extractor {
                 match (values.next(), values.next()) {
                     (Some(value), None) => from_text(value.to_owned()),
                     (Some(_), Some(_)) => Err(Unreadable("the header is given more than once")),
-                    (None, _) => Err(Unreadable("the header is missing")),
+                    (None, _) => Err(MISSING),
                 }
             }
             Self::JsonLength(pointer) => match find(content, pointer)? {
@@ -69,16 +113,23 @@ impl Extractor {
                     let length = u64::try_from(items.len()).map_err(|_| Unreadable("the list is too long"))?;
                     Ok(Reading::Number(Decimal::from(length)))
                 }
-                Json::Bool | Json::Map(_) | Json::Null | Json::Number(_) | Json::Text(_) => {
+                Json::Bool(_) | Json::Map(_) | Json::Null | Json::Number(_) | Json::Text(_) => {
                     Err(Unreadable("the value is not a list"))
+                }
+            },
+            Self::JsonEach(list, path) => match find(content, list)? {
+                Json::List(items) if items.is_empty() => Err(MISSING),
+                Json::Null => Err(MISSING),
+                Json::Bool(_) | Json::List(_) | Json::Map(_) | Json::Number(_) | Json::Text(_) => {
+                    read_each(path, content.json()?)
                 }
             },
             Self::JsonValue(pointer) => match find(content, pointer)? {
                 Json::Number(literal) => Decimal::parse(literal).map(Reading::Number),
-                Json::Text(text) => showable(text.clone()).map(Reading::Text),
-                Json::Bool | Json::List(_) | Json::Map(_) | Json::Null => {
-                    Err(Unreadable("the value is neither a number nor text"))
-                }
+                Json::Text(text) => Ok(Reading::Text(text.clone())),
+                Json::Bool(truth) => Ok(Reading::Text(truth.to_string())),
+                Json::Null => Err(MISSING),
+                Json::List(_) | Json::Map(_) => Err(Unreadable("the value is a list or an object")),
             },
             Self::Query(name) => form::only(&form::pairs(content.facts().query.as_deref().unwrap_or_default())?, name)
                 .and_then(from_text),
@@ -94,7 +145,24 @@ impl Reading {
         match self {
             Self::Number(number) if name == COUNT && !number.is_whole() => Err(Unreadable("a count has no fraction")),
             Self::Number(number) => Ok(number),
-            Self::Text(_) => Err(Unreadable("the value is text, not a number")),
+            Self::Text(_) | Self::Texts(_) => Err(Unreadable("the value is text, not a number")),
+        }
+    }
+
+    /// All values, where there may be several.
+    pub(crate) fn texts(&self) -> &[String] {
+        match self {
+            Self::Number(_) => &[],
+            Self::Text(text) => std::slice::from_ref(text),
+            Self::Texts(texts) => texts,
+        }
+    }
+
+    /// Whether this, or one of several, is the value written as `text`.
+    pub(crate) fn is(&self, text: &str) -> bool {
+        match self {
+            Self::Number(number) => Decimal::parse(text).as_ref() == Ok(number),
+            Self::Text(_) | Self::Texts(_) => self.texts().iter().any(|one| one.trim().eq_ignore_ascii_case(text)),
         }
     }
 }
@@ -104,26 +172,42 @@ impl fmt::Display for Reading {
         match self {
             Self::Number(number) => number.fmt(f),
             Self::Text(text) => f.write_str(text),
+            Self::Texts(texts) => write!(f, "{} values", texts.len()),
         }
     }
 }
 
 fn find<'a>(content: &'a Content<'_>, pointer: &[String]) -> Result<&'a Json, Unreadable> {
-    content.json()?.at(pointer).ok_or(Unreadable("the value is missing"))
+    content.json()?.at(pointer).ok_or(MISSING)
+}
+
+fn read_each(path: &FieldPath, json: &Json) -> Result<Reading, Unreadable> {
+    let fields = Fields::Json(json);
+    let texts = path.find(&fields).into_iter().map(|found| match found {
+        Found::Value(Value::Json(Json::Text(text) | Json::Number(text))) => Ok(text.clone()),
+        Found::Value(_) | Found::Missing | Found::Odd => {
+            Err(Unreadable("one of the values is missing or of another kind"))
+        }
+    });
+    texts.collect::<Result<_, _>>().map(Reading::Texts)
 }
 
 /// Forms, queries and headers have text only, so digits are a number there.
 fn from_text(text: String) -> Result<Reading, Unreadable> {
     match Decimal::parse_plain(&text) {
         Ok(number) => Ok(Reading::Number(number)),
-        Err(_) => showable(text).map(Reading::Text),
+        Err(_) => Ok(Reading::Text(text)),
     }
 }
 
 /// Measured text goes into reasons and records: a currency or a name, not a document.
-fn showable(text: String) -> Result<String, Unreadable> {
-    let plain = text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ');
-    if plain { Ok(text) } else { Err(Unreadable("the text is over 64 characters or not plain ASCII")) }
+fn showable(reading: Reading) -> Result<Reading, Unreadable> {
+    match &reading {
+        Reading::Text(text) if text.len() > 64 || !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') => {
+            Err(Unreadable("the text is over 64 characters or not plain ASCII"))
+        }
+        Reading::Number(_) | Reading::Text(_) | Reading::Texts(_) => Ok(reading),
+    }
 }
 
 fn parse_pointer(text: &str) -> Result<Vec<String>, Flaw> {
@@ -139,14 +223,19 @@ fn parse_pointer(text: &str) -> Result<Vec<String>, Flaw> {
         .collect()
 }
 
+/// The measured name of those a message goes to; its values are never shown.
+pub(crate) const RECIPIENTS: &str = "recipients";
+
+const MISSING: Unreadable = Unreadable("the value is missing");
+
 /// The measured name that counts things.
 pub(crate) const COUNT: &str = "records";
 
 const POINTER: Flaw = Flaw {
     message: "this is no JSON pointer (RFC 6901)",
-    remedy: "write it like `json:/order/total`, or `json:/records/#` for the length of a list",
+    remedy: "write it like `json:/order/total`, `json:/records/#` for a length, or `json:/to/*/email` for each value",
 };
 const UNKNOWN: Flaw = Flaw {
     message: "this is no way to measure a value",
-    remedy: "write `json:/pointer`, `json:/pointer/#`, `form:name`, `query:name` or `header:name`",
+    remedy: "write `json:/pointer`, `json:/pointer/#`, `json:/list/*/name`, `form:name`, `query:name` or `header:name`",
 };

@@ -38,8 +38,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod allowed_types;
 mod approval;
+mod approval_for;
 mod authority;
+mod case;
+mod check;
+mod condition;
 mod content;
 mod decide;
 mod decimal;
@@ -47,13 +52,22 @@ mod destination;
 mod document;
 mod extract;
 mod facts;
+mod field;
 mod form;
+mod glob;
 mod json;
 mod multipart;
 mod pattern;
 mod policy;
+mod policy_file;
+mod recipients;
+mod rule;
 mod rules;
 mod scan;
+mod template;
+mod texts;
+mod thresholds;
+mod window;
 pub mod yaml;
 
 pub use authority::{Authority, AuthorityError, Host, Scheme};

@@ -99,6 +99,22 @@ impl PathPattern {
         given.next().is_none()
     }
 
+    /// Whether some path matches both patterns.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        let (mut one, mut two) = (self.segments.iter(), other.segments.iter());
+        loop {
+            match (one.next(), two.next()) {
+                (Some(Segment::Rest), _) | (_, Some(Segment::Rest)) | (None, None) => return true,
+                (Some(Segment::Literal(one)), Some(Segment::Literal(two))) if one == two => {}
+                (Some(Segment::One), Some(Segment::Literal(text)))
+                | (Some(Segment::Literal(text)), Some(Segment::One))
+                    if !text.is_empty() => {}
+                (Some(Segment::One), Some(Segment::One)) => {}
+                (Some(Segment::Literal(_) | Segment::One) | None, _) => return false,
+            }
+        }
+    }
+
     /// Of two patterns that match one path, the one of the smaller rank is the more specific.
     pub(crate) fn rank(&self) -> Vec<Width> {
         self.segments
@@ -199,6 +215,27 @@ mod tests {
         ];
         for (pattern, path, matches) in table {
             assert_eq!(PathPattern::parse(pattern).unwrap().matches(path), matches, "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn knows_overlaps() {
+        let table = [
+            ("/v1/**", "/v1", true),
+            ("/v1/**", "/v1/a/b", true),
+            ("/v1/**", "/v2/**", false),
+            ("/v1/*", "/v1/a", true),
+            ("/v1/*", "/*/a", true),
+            ("/v1/*", "/v1/", false),
+            ("/v1/*", "/v1/a/b", false),
+            ("/v1/*", "/v1", false),
+            ("/**", "/", true),
+            ("/a", "/b", false),
+        ];
+        for (one, two, overlap) in table {
+            let parse = |text| PathPattern::parse(text).unwrap();
+            assert_eq!(parse(one).overlaps(&parse(two)), overlap, "{one} {two}");
+            assert_eq!(parse(two).overlaps(&parse(one)), overlap, "{two} {one}");
         }
     }
 

@@ -3,19 +3,25 @@
 //! Every rule is evaluated, and says nothing, allow, hold or deny. What a rule cannot read counts as the worst it could
 //! be: thresholds hold, rules about content deny. A reason never repeats content of the body.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::SignedDuration;
 
-use crate::content::{Content, Family, is_media_type};
-use crate::decide::{Match, Verdict};
-use crate::decimal::Decimal;
-use crate::document::{Faults, Limits, PolicyFile, RequireApproval, Source};
-use crate::extract::Reading;
+use crate::allowed_types::AllowedTypes;
+use crate::approval_for::{self, Watched};
+use crate::case::{Case, Opinion};
+use crate::check::FieldCheck;
+use crate::decide::Match;
+use crate::destination::Destination;
+use crate::document::{Faults, Source};
+use crate::extract::RECIPIENTS;
 use crate::facts::sha256_hex;
-use crate::form::{self, Plus};
-use crate::json::Unreadable;
+use crate::policy_file::{FieldCheckEntry, PolicyFile, RequireApproval};
+use crate::recipients::{self, Recipients};
+use crate::rule::{self, Rule};
 use crate::scan::{Terms, TermsError};
+use crate::template::Templates;
+use crate::thresholds::{OVER, Thresholds, UNDER};
 use crate::yaml::Step;
 
 /// One compiled policy.
@@ -28,22 +34,15 @@ pub(crate) struct Policy {
     pub(crate) destinations: Option<Vec<String>>,
     pub(crate) approvals: u32,
     pub(crate) expiry: SignedDuration,
-    types: Option<Vec<AllowedType>>,
+    types: Option<AllowedTypes>,
     terms: Option<Terms>,
+    checks: Vec<FieldCheck>,
+    rules: Vec<Rule>,
     approval: Option<RequireApproval>,
-    under: BTreeMap<String, Decimal>,
-    over: BTreeMap<String, Decimal>,
-}
-
-/// What was measured, or why it could not be.
-pub(crate) type Readings = BTreeMap<String, Result<Reading, Unreadable>>;
-
-/// An entry of `allowed_types`.
-#[derive(Debug)]
-enum AllowedType {
-    Family(Family),
-    /// A media type such as `application/pdf`.
-    Media(String),
+    thresholds: Thresholds,
+    watched: Watched,
+    templates: Option<Templates>,
+    recipients: Option<Recipients>,
 }
 
 // === impl Policy ===
@@ -52,181 +51,96 @@ impl Policy {
     /// Compiles a policy file; `id` comes from the file's name.
     pub(crate) fn compile(id: &str, file: PolicyFile, source: &Source, faults: &mut Faults<'_>) -> Self {
         check_file(id, &file, faults);
-        let types = file.allowed_types.map(|entries| compile_types(&entries, faults));
-        let terms = file.block_if_terms.and_then(|terms| compile_terms(&terms, faults));
-        let limits = |limits: Option<Limits>| limits.map(|limits| limits.0).unwrap_or_default();
         Self {
             id: id.to_owned(),
             hash: sha256_hex(source.text.as_bytes()),
             destinations: file.destinations,
             approvals: file.require_approvals.unwrap_or(1),
             expiry: SignedDuration::from_mins(i64::from(file.expiry_minutes.unwrap_or(DEFAULT_EXPIRY))),
-            types,
-            terms,
+            types: file.allowed_types.map(|entries| AllowedTypes::compile(&entries, faults)),
+            terms: file.block_if_terms.and_then(|terms| compile_terms(&terms, faults)),
+            checks: compile_checks(file.field_checks, faults),
+            rules: rule::compile(file.rules, faults),
             approval: file.require_approval,
-            under: limits(file.auto_approve_under),
-            over: limits(file.require_approval_over),
+            thresholds: Thresholds::compile(file.auto_approve_under, file.require_approval_over, faults),
+            watched: Watched::compile(file.require_approval_for, faults),
+            templates: file.require_approval_if_template_error.then(Templates::compile).flatten(),
+            recipients: file.allowed_recipients.map(|entries| Recipients::compile(&entries, faults)),
         }
     }
 
-    /// The names that its thresholds need as numbers, with the threshold's key.
-    pub(crate) fn limited(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let under = self.under.keys().map(|name| (UNDER, name.as_str()));
-        under.chain(self.over.keys().map(|name| (OVER, name.as_str())))
+    /// The measured names that its rules need, with the key of the rule.
+    pub(crate) fn needed(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let watched = self.watched.names().map(|name| (approval_for::KEY, name));
+        let recipients = self.recipients.iter().map(|_| (recipients::KEY, RECIPIENTS));
+        self.thresholds.names().chain(watched).chain(recipients)
+    }
+
+    /// Whether a rule needs the value of this name as a number.
+    pub(crate) fn limits(&self, name: &str) -> bool {
+        self.thresholds.names().any(|(_, limited)| limited == name)
     }
 
     /// What every rule says, in the order of this function.
-    pub(crate) fn judge(&self, content: &Content<'_>, readings: &Readings) -> Vec<Match> {
-        let rules = [
-            self.judge_types(content),
-            self.judge_terms(content),
-            self.judge_approval(),
-            self.judge_under(readings),
-            self.judge_over(readings),
+    pub(crate) fn judge(&self, case: &Case<'_>) -> Vec<Match> {
+        let opinions = [
+            ("allowed_types", self.types.as_ref().and_then(|types| types.judge(case))),
+            ("block_if_terms", self.judge_terms(case)),
+            ("field_checks", self.judge_checks(case)),
+            ("require_approval", self.judge_approval()),
+            (UNDER, self.thresholds.judge_under(case)),
+            (OVER, self.thresholds.judge_over(case)),
+            (approval_for::KEY, self.watched.judge(case)),
+            (TEMPLATE, self.templates.as_ref().and_then(|templates| templates.judge(case))),
+            (recipients::KEY, self.recipients.as_ref().and_then(|recipients| recipients.judge(case))),
         ];
-        rules.into_iter().flatten().collect()
+        let fields = opinions.into_iter().filter_map(|(field, opinion)| Some(self.speak(field, opinion?)));
+        let rules = self
+            .rules
+            .iter()
+            .filter_map(|rule| rule.judge(case).map(|opinion| self.speak(&format!("rules/{}", rule.id), opinion)));
+        fields.chain(rules).collect()
     }
 
-    fn judge_types(&self, content: &Content<'_>) -> Option<Match> {
-        let allowed = self.types.as_ref()?;
-        let facts = content.facts();
-        if facts.body.is_empty() && matches!(facts.method.as_str(), "GET" | "HEAD" | "DELETE") {
-            return None;
-        }
-        let deny = |reason: String| {
-            let remedy = "send one of the allowed types, uncompressed, and declare it in Content-Type";
-            Some(self.speak("allowed_types", Verdict::Deny, reason, remedy))
-        };
-        let media = match content.media() {
-            Ok(media) => media,
-            Err(why) => return deny(why.to_string()),
-        };
-        let listed = allowed.iter().any(|allowed| match allowed {
-            AllowedType::Family(family) => *family == media.family,
-            AllowedType::Media(essence) => *essence == media.essence,
-        });
-        if !listed {
-            return deny(format!("the type `{}` is not allowed", media.essence));
-        }
-        match content.is_as_declared() {
-            Ok(true) => None,
-            Ok(false) => deny(format!("the body is not what `{}` declares", media.essence)),
-            Err(why) => deny(why.to_string()),
-        }
-    }
-
-    fn judge_terms(&self, content: &Content<'_>) -> Option<Match> {
+    fn judge_terms(&self, case: &Case<'_>) -> Option<Opinion> {
         let terms = self.terms.as_ref()?;
-        let (reason, remedy) = match find_term(terms, content) {
-            Ok(None) => return None,
-            Ok(Some((term, place))) => (format!("the {place} has the blocked term `{term}`"), "leave the term out"),
-            Err(why) => (
+        match case.texts() {
+            Ok(texts) => {
+                let (term, place) =
+                    texts.iter().find_map(|text| terms.find(&text.text).map(|term| (term, text.place)))?;
+                Some(Opinion::deny(format!("the {place} has the blocked term `{term}`"), "leave the term out"))
+            }
+            Err(why) => Some(Opinion::deny(
                 format!("the request cannot be searched for blocked terms: {why}"),
                 "send it as plain, uncompressed text",
-            ),
-        };
-        Some(self.speak("block_if_terms", Verdict::Deny, reason, remedy))
+            )),
+        }
     }
 
-    fn judge_approval(&self) -> Option<Match> {
-        let (verdict, reason, remedy) = match self.approval? {
-            RequireApproval::Always => (Verdict::Hold, "every request needs approval", "wait for a reviewer"),
-            RequireApproval::Never => (Verdict::Allow, "no request needs approval", "nothing"),
-        };
-        Some(self.speak("require_approval", verdict, reason.to_owned(), remedy))
-    }
-
-    fn judge_under(&self, readings: &Readings) -> Option<Match> {
-        if self.under.is_empty() {
+    fn judge_checks(&self, case: &Case<'_>) -> Option<Opinion> {
+        if self.checks.is_empty() {
             return None;
         }
-        let over = exceeded(&self.under, readings);
-        if over.is_empty() {
-            let within: Vec<String> =
-                self.under.iter().map(|(name, limit)| format!("`{name}` is at most {limit}")).collect();
-            return Some(self.speak(UNDER, Verdict::Allow, within.join(", "), "nothing"));
-        }
-        Some(self.speak(UNDER, Verdict::Hold, over.join(", "), "stay within the limit, or wait for a reviewer"))
+        let remedy = "correct the named fields";
+        let fields = match case.fields() {
+            Ok(fields) => fields,
+            Err(why) => return Some(Opinion::deny(format!("the fields cannot be checked: {why}"), remedy)),
+        };
+        let broken: Vec<String> = self.checks.iter().filter_map(|check| check.broken_by(fields)).collect();
+        (!broken.is_empty()).then(|| Opinion::deny(broken.join(", "), remedy))
     }
 
-    fn judge_over(&self, readings: &Readings) -> Option<Match> {
-        let over = exceeded(&self.over, readings);
-        let reason = if over.is_empty() { return None } else { over.join(", ") };
-        Some(self.speak(OVER, Verdict::Hold, reason, "stay within the limit, or wait for a reviewer"))
+    fn judge_approval(&self) -> Option<Opinion> {
+        Some(match self.approval? {
+            RequireApproval::Always => Opinion::hold("every request needs approval", "wait for a reviewer"),
+            RequireApproval::Never => Opinion::allow("no request needs approval"),
+        })
     }
 
-    fn speak(&self, field: &str, verdict: Verdict, reason: String, remedy: &str) -> Match {
-        Match { rule: format!("{}/{field}", self.id), verdict, reason, remedy: remedy.to_owned() }
+    fn speak(&self, field: &str, opinion: Opinion) -> Match {
+        let Opinion { verdict, reason, remedy } = opinion;
+        Match { rule: format!("{}/{field}", self.id), verdict, reason, remedy }
     }
-}
-
-/// The limits that are not kept, in words; a value that was not measured keeps none.
-fn exceeded(limits: &BTreeMap<String, Decimal>, readings: &Readings) -> Vec<String> {
-    let not_kept = limits.iter().filter_map(|(name, limit)| {
-        let reading = readings.get(name).map_or(Err(Unreadable("the value is not measured")), |reading| {
-            reading.as_ref().map_err(|why| *why).and_then(|reading| reading.number(name))
-        });
-        match reading {
-            Ok(number) if number <= limit => None,
-            Ok(number) => Some(format!("`{name}` is {number}, over the limit of {limit}")),
-            Err(why) => Some(format!("`{name}` cannot be measured and counts as over {limit}: {why}")),
-        }
-    });
-    not_kept.collect()
-}
-
-/// A blocked term and where it stands; each part of the request in every reading it may have.
-fn find_term<'t>(terms: &'t Terms, content: &Content<'_>) -> Result<Option<(&'t str, &'static str)>, Unreadable> {
-    let facts = content.facts();
-    let path = form::decode(&facts.path, Plus::Itself)?;
-    let mut found = terms.find(&path).map(|term| (term, "path"));
-    if let Some(query) = &facts.query {
-        found = found.or_else(|| terms.find(query).map(|term| (term, "query")));
-        for (name, value) in form::pairs(query)? {
-            found = found.or_else(|| terms.find(&name).or_else(|| terms.find(&value)).map(|term| (term, "query")));
-        }
-    }
-    for (_, value) in &facts.headers {
-        found = found.or_else(|| terms.find(value).map(|term| (term, "headers")));
-    }
-    Ok(found.or(find_in_body(terms, content)?.map(|term| (term, "body"))))
-}
-
-/// Whatever is declared, every reading that works is searched; a declared one that does not work is an error.
-fn find_in_body<'t>(terms: &'t Terms, content: &Content<'_>) -> Result<Option<&'t str>, Unreadable> {
-    let raw = content.text()?;
-    if raw.is_empty() {
-        return Ok(None);
-    }
-    let family = match content.media() {
-        Ok(media) => Some(media.family),
-        Err(_) if content.facts().header("content-type").next().is_none() => None,
-        Err(why) => return Err(why),
-    };
-    let mut found = terms.find(raw);
-    let mut search = |text: &str| found = found.or_else(|| terms.find(text));
-    match content.read_json() {
-        Ok(json) => json.each_text(&mut search),
-        Err(why) if family == Some(Family::Json) => return Err(why),
-        Err(_) => {}
-    }
-    if family == Some(Family::Multipart) {
-        for part in content.parts()? {
-            search(&part.name);
-            search(part.filename.as_deref().unwrap_or_default());
-        }
-    }
-    if family != Some(Family::Json) {
-        match form::pairs(raw) {
-            Ok(pairs) => pairs.iter().for_each(|(name, value)| {
-                search(name);
-                search(value);
-            }),
-            Err(why) if family == Some(Family::Form) => return Err(why),
-            Err(_) => {}
-        }
-    }
-    Ok(found)
 }
 
 fn check_file(id: &str, file: &PolicyFile, faults: &mut Faults<'_>) {
@@ -246,43 +160,6 @@ fn check_file(id: &str, file: &PolicyFile, faults: &mut Faults<'_>) {
     if file.require_approvals.is_some_and(|count| !(1..=MAX_APPROVALS).contains(&count)) {
         faults.note(&[Step::Key("require_approvals")], "the number is not 1 to 20", "choose a number in that range");
     }
-    for (key, limits) in [(UNDER, &file.auto_approve_under), (OVER, &file.require_approval_over)] {
-        if limits.as_ref().is_some_and(|limits| limits.0.is_empty()) {
-            faults.note(&[Step::Key(key)], "no limit is given", "give a number or remove the key");
-        }
-    }
-    let (Some(under), Some(over)) = (&file.auto_approve_under, &file.require_approval_over) else { return };
-    for (name, limit) in &under.0 {
-        if over.0.get(name).is_some_and(|over| limit > over) {
-            let message = format!("`auto_approve_under` is greater than `require_approval_over` for `{name}`");
-            faults.note(&[Step::Key(UNDER)], message, "make it at most as great");
-        }
-    }
-}
-
-fn compile_types(entries: &[String], faults: &mut Faults<'_>) -> Vec<AllowedType> {
-    if entries.is_empty() {
-        faults.note(&[Step::Key("allowed_types")], "the list is empty", "list types or remove the key");
-    }
-    let mut types = Vec::new();
-    for (at, entry) in entries.iter().enumerate() {
-        match entry.as_str() {
-            "binary" => types.push(AllowedType::Family(Family::Binary)),
-            "csv" => types.push(AllowedType::Family(Family::Csv)),
-            "form" => types.push(AllowedType::Family(Family::Form)),
-            "json" => types.push(AllowedType::Family(Family::Json)),
-            "multipart" => types.push(AllowedType::Family(Family::Multipart)),
-            "text" => types.push(AllowedType::Family(Family::Text)),
-            "xml" => types.push(AllowedType::Family(Family::Xml)),
-            media if is_media_type(media) => types.push(AllowedType::Media(media.to_owned())),
-            other => faults.note(
-                &[Step::Key("allowed_types"), Step::Item(at)],
-                format_args!("`{other}` is no type"),
-                "write csv, json, form, text, xml, multipart, binary or a media type such as `application/pdf`",
-            ),
-        }
-    }
-    types
 }
 
 fn compile_terms(terms: &[String], faults: &mut Faults<'_>) -> Option<Terms> {
@@ -303,13 +180,17 @@ fn compile_terms(terms: &[String], faults: &mut Faults<'_>) -> Option<Terms> {
     None
 }
 
+fn compile_checks(entries: Option<Vec<FieldCheckEntry>>, faults: &mut Faults<'_>) -> Vec<FieldCheck> {
+    let list = Step::Key("field_checks");
+    if entries.as_ref().is_some_and(Vec::is_empty) {
+        faults.note(&[list], "the list is empty", "list checks or remove the key");
+    }
+    let entries = entries.into_iter().flatten().enumerate();
+    entries.filter_map(|(at, entry)| FieldCheck::compile(entry, &[list, Step::Item(at)], faults)).collect()
+}
+
 /// Notes everything that does not fit between a policy and the destinations that name it.
-pub(crate) fn check_use(
-    policy: &Policy,
-    users: &BTreeSet<&str>,
-    measured: &dyn Fn(&str, &str) -> bool,
-    faults: &mut Faults<'_>,
-) {
+pub(crate) fn check_use(policy: &Policy, users: &BTreeMap<&str, &Destination>, faults: &mut Faults<'_>) {
     if users.is_empty() {
         faults.note(&[], "no destination uses this policy", "name it in a destination or remove the file");
         return;
@@ -318,21 +199,21 @@ pub(crate) fn check_use(
         let path = [Step::Key("destinations"), Step::Item(at)];
         if entry.contains(['/', ':']) {
             faults.note(&path, "a policy names an address", "define a destination for it and name its key");
-        } else if !users.contains(entry.as_str()) {
+        } else if !users.contains_key(entry.as_str()) {
             let message = format!("no destination `{entry}` uses this policy");
             faults.note(&path, message, "correct the key, or name the policy there");
         }
     }
-    for (key, name) in policy.limited() {
-        for user in users.iter().filter(|user| !measured(user, name)) {
-            let message = format!("`{key}` limits `{name}`, which `{user}` does not measure");
+    for (key, name) in policy.needed() {
+        for user in users.values().filter(|user| !user.measure.contains_key(name)) {
+            let message = format!("`{key}` needs `{name}`, which `{}` does not measure", user.key);
             faults.note(&[Step::Key(key)], message, "add it to the destination's `measure`");
         }
     }
+    rule::check_use(&policy.rules, users, faults);
 }
 
-const UNDER: &str = "auto_approve_under";
-const OVER: &str = "require_approval_over";
+const TEMPLATE: &str = "require_approval_if_template_error";
 const DEFAULT_EXPIRY: u32 = 60;
 const MAX_EXPIRY: u32 = 10_080;
 const MAX_APPROVALS: u32 = 20;

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::authority::Authority;
 use crate::destination::{Destination, Index};
-use crate::document::{DestinationsFile, Faults, LoadError, PolicyFile, Source};
+use crate::document::{DestinationsFile, Faults, LoadError, Source};
 use crate::facts::sha256_hex;
 use crate::policy::{self, Policy};
+use crate::policy_file::PolicyFile;
 use crate::yaml::{self, Step};
 
 /// One immutable snapshot of destinations and policies.
@@ -149,6 +150,5 @@ fn check_policies(
 fn check_use(policy: &Policy, destinations: &[Destination], faults: &mut Faults<'_>) {
     let users = destinations.iter().filter(|destination| destination.policy == policy.id);
     let users: BTreeMap<&str, &Destination> = users.map(|user| (user.key.as_str(), user)).collect();
-    let measured = |user: &str, name: &str| users.get(user).is_some_and(|user| user.measure.contains_key(name));
-    policy::check_use(policy, &users.keys().copied().collect(), &measured, faults);
+    policy::check_use(policy, &users, faults);
 }

@@ -22,6 +22,10 @@ struct Cases {
 #[serde(deny_unknown_fields)]
 struct Request {
     name: String,
+    #[serde(default = "crm_agent")]
+    agent: String,
+    #[serde(default = "new_year")]
+    now: String,
     #[serde(default = "get")]
     method: String,
     #[serde(default = "https")]
@@ -112,7 +116,7 @@ fn decide(rules: &Rules, request: &Request) -> Decision {
     let mut bytes = request.body.repeat(request.times).into_bytes();
     bytes.extend(request.body_hex.as_bytes().chunks(2).map(octet));
     let mut facts = Facts {
-        agent: "crm-agent".to_owned(),
+        agent: request.agent.clone(),
         method: request.method.clone(),
         authority: Authority::parse(request.scheme, &request.host).unwrap(),
         path: request.path.clone(),
@@ -121,7 +125,7 @@ fn decide(rules: &Rules, request: &Request) -> Decision {
         body: Body::new(bytes.into()),
         votes: Vec::new(),
     };
-    let now = "2026-01-01T00:00:00Z".parse().unwrap();
+    let now = request.now.parse().unwrap();
     if !request.votes.is_empty() {
         let shown = rules.decide(&facts, now);
         facts.votes = request.votes.iter().map(|text| vote(text, &shown)).collect();
@@ -140,6 +144,14 @@ fn vote(text: &str, shown: &Decision) -> Vote {
         digest: if text.ends_with("on another request") { String::new() } else { shown.basis().digest.clone() },
         reasons,
     }
+}
+
+fn crm_agent() -> String {
+    "crm-agent".to_owned()
+}
+
+fn new_year() -> String {
+    "2026-01-01T00:00:00Z".to_owned()
 }
 
 fn get() -> String {

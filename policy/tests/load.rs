@@ -75,7 +75,7 @@ fn the_sound_files_load() {
 
 #[test]
 fn broken_destinations_are_refused() {
-    let changes: [Change; 48] = [
+    let changes: [Change; 51] = [
         ("key: crm.read", "key: crm.import", "8:10", "`crm.import` is already taken"),
         ("key: crm.read", "key: CRM", "8:10", "no destination key"),
         ("key: crm.read", "key: ''", "8:10", "no destination key"),
@@ -119,6 +119,9 @@ fn broken_destinations_are_refused() {
         ("methods: [POST]", "methods: [post]", "3:45", "upper-case"),
         ("'json:/records/#'", "json:records", "7:24", "JSON pointer"),
         ("'json:/records/#'", "json:/a~2", "7:24", "JSON pointer"),
+        ("'json:/records/#'", "json:/a/*b", "7:24", "JSON pointer"),
+        ("'json:/records/#'", "[]", "7:24", "the list is empty"),
+        ("'json:/records/#'", "[json:/a, xml:/a]", "7:24", "no way to measure"),
         ("'json:/records/#'", "xml:/a", "7:24", "no way to measure"),
         ("'json:/records/#'", "'form:'", "7:24", "no way to measure"),
         ("records: 'json:/records/#'", "Records: 'json:/x'", "7:24", "`Records` is no name"),
@@ -167,7 +170,7 @@ fn broken_policies_are_refused() {
         ),
         ("auto_approve_under: 100", "auto_approve_under: {records: 100.01}", "5:21", "greater than"),
         ("auto_approve_under: 100", "auto_approve_under: {amount: 5}", "5:21", "`crm.import` does not measure"),
-        ("require_approval_over: 100", "require_approval_over: {amount: 5}", "6:24", "limits `amount`"),
+        ("require_approval_over: 100", "require_approval_over: {amount: 5}", "6:24", "needs `amount`"),
         ("auto_approve_under: 100", "auto_approve_under: {}", "5:21", "no limit"),
         ("auto_approve_under: 100", "auto_approve_under: {records: -1}", "5:31", "negative"),
         ("auto_approve_under: 100", "auto_approve_under: {records: .nan}", "5:31", "not a number"),
@@ -188,6 +191,111 @@ fn broken_policies_are_refused() {
         ("id: bulk", "\tid: bulk", "1:1", "cannot start any token"),
     ];
     expect(&changes, BULK, "bulk.yaml", |text| load(DESTINATIONS, text));
+}
+
+/// Text put after the last line of the sound policy, where it begins line 9, and the one error it causes.
+fn expect_added(additions: &[(&str, &str, &str)]) {
+    let missed: Vec<String> = additions
+        .iter()
+        .filter_map(|(text, at, part)| {
+            let errors = load(DESTINATIONS, &format!("{BULK}{text}\n")).err().unwrap_or_default();
+            let shown: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            let found =
+                shown.iter().any(|error| error.starts_with(&format!("bulk.yaml:{at}:")) && error.contains(part));
+            (!found).then(|| format!("{text:?} should be refused at {at} for {part:?}, not for {shown:?}"))
+        })
+        .collect();
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[test]
+fn broken_field_checks_are_refused() {
+    expect_added(&[
+        ("field_checks: []", "9:15", "the list is empty"),
+        ("field_checks: [{path: a}]", "9:16", "checks nothing"),
+        ("field_checks: [{path: 'a..b', required: true}]", "9:23", "no path of a field"),
+        ("field_checks: [{path: 'a[0]', required: true}]", "9:23", "no path of a field"),
+        ("field_checks: [{path: '', required: true}]", "9:23", "no path of a field"),
+        ("field_checks: [{required: true}]", "9:16", "missing key `path`"),
+        ("field_checks: [{path: a, require: true}]", "9:26", "unknown key `require`"),
+        ("field_checks: [{path: a, required: maybe}]", "9:36", "boolean"),
+        ("field_checks: [{path: a, min: 2, max: 1.5}]", "9:31", "`min` is 2, greater than `max`, 1.5"),
+        ("field_checks: [{path: a, min: -1}]", "9:31", "negative"),
+        ("field_checks: [{path: a, max: many}]", "9:31", "malformed"),
+        ("field_checks: [{path: a, max_length: -1}]", "9:38", "usize"),
+        ("field_checks: [{path: a, pattern: '('}]", "9:35", "no regular expression"),
+        ("field_checks: [{path: a, pattern: '(?=a)'}]", "9:35", "no regular expression"),
+        ("field_checks: [{path: a, pattern: '(a{1000}){1000}'}]", "9:35", "no regular expression"),
+        ("field_checks: [{path: a, pattern: ''}]", "9:35", "matches everything"),
+        ("field_checks: [{path: a, one_of: []}]", "9:34", "the list is empty"),
+        ("field_checks: [{path: a, one_of: [-1]}]", "9:35", "text, a number"),
+        ("field_checks: [{path: a, one_of: [0.1234567890123456]}]", "9:35", "too many digits"),
+        ("field_checks: [{path: a, one_of: [{b: 1}]}]", "9:35", "text, a number"),
+    ]);
+}
+
+#[test]
+fn broken_rules_are_refused() {
+    let rule = |text: &str| format!("rules: [{{id: a, effect: deny, {text}}}]");
+    let when = |text: &str| format!("rules: [{{id: a, effect: deny, when: {{{text}}}}}]");
+    let table = [
+        ("rules: []".to_owned(), "9:8", "the list is empty"),
+        ("rules: [{id: a}]".to_owned(), "9:9", "missing key `effect`"),
+        ("rules: [{effect: deny}]".to_owned(), "9:9", "missing key `id`"),
+        ("rules: [{id: A, effect: deny}]".to_owned(), "9:14", "no id of a rule"),
+        ("rules: [{id: a, effect: block}]".to_owned(), "9:25", "unknown variant"),
+        ("rules: [{id: a, effect: deny}, {id: a, effect: hold}]".to_owned(), "9:37", "already a rule `a`"),
+        (rule("unless: {}"), "9:31", "unknown key `unless`"),
+        (rule("expires: 2027-01-01T00:00:00Z"), "9:40", "only an allow expires"),
+        ("rules: [{id: a, effect: hold, expires: 2027-01-01T00:00:00Z}]".to_owned(), "9:40", "only an allow expires"),
+        ("rules: [{id: a, effect: allow, expires: 2027-01-01}]".to_owned(), "9:41", "no point in time"),
+        (rule("reason: ' '"), "9:39", "empty"),
+        (rule("remedy: ''"), "9:39", "empty"),
+        (when("hosts: [a]"), "9:38", "unknown key `hosts`"),
+        (when("agents: []"), "9:46", "never match"),
+        (when("agents: ['']"), "9:47", "pattern is empty"),
+        (when("methods: [post]"), "9:47", "upper-case"),
+        (when("methods: []"), "9:47", "upper-case"),
+        (when("methods: [DELETE]"), "9:48", "takes the method"),
+        (when("paths: [/import/x]"), "9:46", "never match"),
+        (when("paths: ['/**/x']"), "9:46", "before its end"),
+        (when("destinations: [crm.other]"), "9:53", "never match"),
+        (when("destinations: [crm.read]"), "9:53", "never match"),
+        (when("query: {a: ''}"), "9:49", "pattern is empty"),
+        (when("headers: {a: [b]}"), "9:51", "a string"),
+        (when("body: {a: {}}"), "9:48", "asks for nothing"),
+        (when("body: {a..b: 1}"), "9:51", "no path"),
+        (when("body: {a: {min: 2, max: 1}}"), "9:54", "greater than `max`"),
+        (when("body: {a: {value: 2, one_of: [1]}}"), "9:48", "both given"),
+        (when("body: {a: {required: true}}"), "9:49", "unknown key `required`"),
+        (when("body: {a: {pattern: '['}}"), "9:58", "no regular expression"),
+        (when("time: {days: [mon]}"), "9:44", "missing key `zone`"),
+        (when("time: {days: [monday], zone: UTC}"), "9:52", "unknown variant"),
+        (when("time: {days: [], zone: UTC}"), "9:51", "the list is empty"),
+        (when("time: {zone: UTC}"), "9:51", "all of time"),
+        (when("time: {days: [mon], zone: Mars/Base}"), "9:64", "no such time zone"),
+        (when("time: {from: '09:00', zone: UTC}"), "9:51", "not two times"),
+        (when("time: {from: '9', to: '10:00', zone: UTC}"), "9:51", "not two times"),
+        (when("time: {from: '09:00', to: '09:00', zone: UTC}"), "9:51", "window is empty"),
+    ];
+    let table: Vec<(&str, &str, &str)> = table.iter().map(|(text, at, part)| (text.as_str(), *at, *part)).collect();
+    expect_added(&table);
+}
+
+#[test]
+fn broken_approval_rules_are_refused() {
+    expect_added(&[
+        ("require_approval_for: org_wide", "9:23", "needs `scope`, which `crm.import` does not measure"),
+        ("require_approval_for: {}", "9:23", "no value is given"),
+        ("require_approval_for: []", "9:23", "no value is given"),
+        ("require_approval_for: [{currency: [eur]}]", "9:35", "text, a number"),
+        ("require_approval_for: 5", "9:23", "a mapping of measured names"),
+        ("require_approval_if_template_error: always", "9:37", "boolean"),
+        ("allowed_recipients: []", "9:21", "the list is empty"),
+        ("allowed_recipients: ['*@example.com']", "9:21", "needs `recipients`"),
+        ("allowed_recipients: ['*']", "9:22", "allows every recipient"),
+        ("allowed_recipients: ['']", "9:22", "pattern is empty"),
+    ]);
 }
 
 #[test]

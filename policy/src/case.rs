@@ -1,0 +1,81 @@
+//! What the rules of a policy look at, and the form in which each answers.
+
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::content::Content;
+use crate::decide::Verdict;
+use crate::destination::Destination;
+use crate::extract::Reading;
+use crate::field::Fields;
+use crate::json::Unreadable;
+use crate::texts::{self, Text};
+
+/// One request at its destination, measured.
+#[derive(Debug)]
+pub(crate) struct Case<'a> {
+    pub(crate) destination: &'a Destination,
+    pub(crate) content: &'a Content<'a>,
+    pub(crate) readings: &'a Readings,
+    pub(crate) now: Timestamp,
+    texts: OnceCell<Result<Vec<Text<'a>>, Unreadable>>,
+    fields: OnceCell<Result<Fields<'a>, Unreadable>>,
+}
+
+/// What was measured, or why it could not be.
+pub(crate) type Readings = BTreeMap<String, Result<Reading, Unreadable>>;
+
+/// What one rule says. The reason holds thresholds and counts, never content of the body.
+#[derive(Debug)]
+pub(crate) struct Opinion {
+    pub(crate) verdict: Verdict,
+    pub(crate) reason: String,
+    pub(crate) remedy: String,
+}
+
+// === impl Case ===
+
+impl<'a> Case<'a> {
+    pub(crate) fn new(
+        destination: &'a Destination,
+        content: &'a Content<'a>,
+        readings: &'a Readings,
+        now: Timestamp,
+    ) -> Self {
+        Self { destination, content, readings, now, texts: OnceCell::new(), fields: OnceCell::new() }
+    }
+
+    /// Every text of the request, read once.
+    pub(crate) fn texts(&self) -> Result<&[Text<'a>], Unreadable> {
+        self.texts.get_or_init(|| texts::read(self.content)).as_deref().map_err(|why| *why)
+    }
+
+    /// The fields of the body, read once.
+    pub(crate) fn fields(&self) -> Result<&Fields<'a>, Unreadable> {
+        self.fields.get_or_init(|| Fields::of(self.content)).as_ref().map_err(|why| *why)
+    }
+
+    /// The measured value of this name.
+    pub(crate) fn reading(&self, name: &str) -> Result<&'a Reading, Unreadable> {
+        let reading = self.readings.get(name).ok_or(Unreadable("the value is not measured"))?;
+        reading.as_ref().map_err(|why| *why)
+    }
+}
+
+// === impl Opinion ===
+
+impl Opinion {
+    pub(crate) fn allow(reason: impl Into<String>) -> Self {
+        Self { verdict: Verdict::Allow, reason: reason.into(), remedy: "nothing".to_owned() }
+    }
+
+    pub(crate) fn deny(reason: impl Into<String>, remedy: &str) -> Self {
+        Self { verdict: Verdict::Deny, reason: reason.into(), remedy: remedy.to_owned() }
+    }
+
+    pub(crate) fn hold(reason: impl Into<String>, remedy: &str) -> Self {
+        Self { verdict: Verdict::Hold, reason: reason.into(), remedy: remedy.to_owned() }
+    }
+}

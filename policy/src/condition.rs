@@ -1,0 +1,266 @@
+//! The conditions of a rule: what `when:` asks of a request.
+//!
+//! An answer is yes, no, or unknown where the request has no one reading. What unknown means is for the rule to say.
+
+use std::collections::BTreeMap;
+
+use crate::case::Case;
+use crate::check::Constraints;
+use crate::destination::Destination;
+use crate::document::Faults;
+use crate::field::{FieldPath, Found};
+use crate::form;
+use crate::glob::Glob;
+use crate::json::Unreadable;
+use crate::pattern::{Flaw, PathPattern};
+use crate::policy_file::WhenEntry;
+use crate::window::Window;
+use crate::yaml::Step;
+
+/// All conditions of one rule; one that is absent holds.
+#[derive(Debug)]
+pub(crate) struct When {
+    agents: Option<Vec<Glob>>,
+    methods: Option<Vec<String>>,
+    destinations: Option<Vec<Glob>>,
+    paths: Option<Vec<PathPattern>>,
+    query: Vec<(String, Glob)>,
+    headers: Vec<(String, Glob)>,
+    body: Vec<(FieldPath, Constraints)>,
+    time: Option<Window>,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Truth {
+    No,
+    Unknown(Unreadable),
+    Yes,
+}
+
+/// How many of several values must meet a condition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Quantity {
+    /// One that does not is enough to fail: for allowing.
+    Every,
+    /// One that does is enough: for holding and denying.
+    Some,
+}
+
+// === impl When ===
+
+impl When {
+    pub(crate) fn compile(entry: WhenEntry, at: &[Step<'_>], faults: &mut Faults<'_>) -> Self {
+        let methods = entry.methods;
+        let sound = |method: &String| !method.is_empty() && !method.contains(|c: char| c.is_ascii_lowercase());
+        if methods.as_ref().is_some_and(|methods| methods.is_empty() || !methods.iter().all(sound)) {
+            faults.note_below(at, &[Step::Key("methods")], METHODS.message, METHODS.remedy);
+        }
+        Self {
+            agents: compile_list("agents", entry.agents, Glob::parse, at, faults),
+            methods,
+            destinations: compile_list("destinations", entry.destinations, Glob::parse, at, faults),
+            paths: compile_list("paths", entry.paths, PathPattern::parse, at, faults),
+            query: compile_map("query", entry.query, at, faults),
+            headers: compile_map("headers", entry.headers, at, faults)
+                .into_iter()
+                .map(|(name, glob)| (name.to_ascii_lowercase(), glob))
+                .collect(),
+            body: compile_body(entry.body, at, faults),
+            time: entry.time.and_then(|time| {
+                let at: Vec<Step<'_>> = at.iter().copied().chain([Step::Key("time")]).collect();
+                Window::compile(time, &at, faults)
+            }),
+        }
+    }
+
+    /// Notes conditions that no request to these destinations can meet.
+    pub(crate) fn check_use(&self, users: &BTreeMap<&str, &Destination>, at: &[Step<'_>], faults: &mut Faults<'_>) {
+        for (place, glob) in self.destinations.iter().flatten().enumerate() {
+            if !users.keys().any(|key| glob.matches(key)) {
+                let path = [Step::Key("destinations"), Step::Item(place)];
+                let message = "no destination of this policy has such a key, so the rule can never match";
+                faults.note_below(at, &path, message, "correct the key, or remove it");
+            }
+        }
+        let meant: Vec<&&Destination> =
+            users.iter().filter(|(key, _)| self.means(key)).map(|(_, destination)| destination).collect();
+        let reachable = |methods: Option<&[String]>, path: Option<&PathPattern>| {
+            meant.is_empty() || meant.iter().any(|destination| destination.can_match(methods, path))
+        };
+        let remedy = "correct it, or remove it";
+        for (place, method) in self.methods.iter().flatten().enumerate() {
+            if !reachable(Some(std::slice::from_ref(method)), None) {
+                let path = [Step::Key("methods"), Step::Item(place)];
+                faults.note_below(at, &path, "no destination of this rule takes the method", remedy);
+            }
+        }
+        for (place, pattern) in self.paths.iter().flatten().enumerate() {
+            if !reachable(self.methods.as_deref(), Some(pattern)) {
+                let path = [Step::Key("paths"), Step::Item(place)];
+                faults.note_below(
+                    at,
+                    &path,
+                    "no destination of this rule has such a path, so it can never match",
+                    remedy,
+                );
+            }
+        }
+    }
+
+    /// Whether all conditions hold.
+    pub(crate) fn holds(&self, case: &Case<'_>, quantity: Quantity) -> Truth {
+        let facts = case.content.facts();
+        let plain = self.agents.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.matches(&facts.agent)))
+            && self.methods.as_ref().is_none_or(|methods| methods.contains(&facts.method))
+            && self.means(&case.destination.key)
+            && self.paths.as_ref().is_none_or(|paths| paths.iter().any(|path| path.matches(&facts.path)))
+            && self.time.as_ref().is_none_or(|window| window.contains(case.now));
+        if !plain {
+            return Truth::No;
+        }
+        let headers = self.headers.iter().map(|(name, glob)| {
+            quantity.of(facts.header(name).map(|value| if glob.matches(value) { Truth::Yes } else { Truth::No }))
+        });
+        let all = Quantity::Every.of(headers.chain(std::iter::once(self.query_holds(case, quantity))));
+        let asks_body = !self.body.is_empty() && all != Truth::No;
+        let body = asks_body.then(|| self.body_holds(case, quantity));
+        Quantity::Every.of(std::iter::once(all).chain(body))
+    }
+
+    fn means(&self, key: &str) -> bool {
+        self.destinations.as_ref().is_none_or(|globs| globs.iter().any(|glob| glob.matches(key)))
+    }
+
+    fn query_holds(&self, case: &Case<'_>, quantity: Quantity) -> Truth {
+        if self.query.is_empty() {
+            return Truth::Yes;
+        }
+        let pairs = match form::pairs(case.content.facts().query.as_deref().unwrap_or_default()) {
+            Ok(pairs) => pairs,
+            Err(why) => return Truth::Unknown(why),
+        };
+        Quantity::Every.of(self.query.iter().map(|(name, glob)| {
+            let values = pairs.iter().filter(|(given, _)| given == name);
+            quantity.of(values.map(|(_, value)| if glob.matches(value) { Truth::Yes } else { Truth::No }))
+        }))
+    }
+
+    fn body_holds(&self, case: &Case<'_>, quantity: Quantity) -> Truth {
+        let fields = match case.fields() {
+            Ok(fields) => fields,
+            Err(why) => return Truth::Unknown(why),
+        };
+        Quantity::Every.of(self
+            .body
+            .iter()
+            .map(|(path, wanted)| quantity.of(path.find(fields).into_iter().map(|found| meets(wanted, found)))))
+    }
+}
+
+// === impl Quantity ===
+
+impl Quantity {
+    /// One truth for several; no value meets nothing.
+    fn of(self, truths: impl Iterator<Item = Truth>) -> Truth {
+        let (decisive, other) = match self {
+            Self::Every => (Truth::No, Truth::Yes),
+            Self::Some => (Truth::Yes, Truth::No),
+        };
+        let mut all = None;
+        for truth in truths {
+            if truth == decisive {
+                return decisive;
+            }
+            all = match (all, truth) {
+                (Some(Truth::Unknown(why)), _) | (_, Truth::Unknown(why)) => Some(Truth::Unknown(why)),
+                (_, Truth::No | Truth::Yes) => Some(other),
+            };
+        }
+        all.unwrap_or(Truth::No)
+    }
+}
+
+fn meets(wanted: &Constraints, found: Found<'_>) -> Truth {
+    match found {
+        Found::Missing if wanted.has_limits() => Truth::Unknown(Unreadable("a number that it limits is missing")),
+        Found::Missing => Truth::No,
+        Found::Odd => Truth::Unknown(Unreadable("the body has another structure")),
+        Found::Value(value) => {
+            let broken = wanted.broken_by(value);
+            match broken.iter().all(|broken| broken.incomparable) {
+                true if broken.is_empty() => Truth::Yes,
+                true => Truth::Unknown(Unreadable("a field is of another kind")),
+                false => Truth::No,
+            }
+        }
+    }
+}
+
+fn compile_list<T>(
+    key: &'static str,
+    entries: Option<Vec<String>>,
+    parse: impl Fn(&str) -> Result<T, Flaw>,
+    at: &[Step<'_>],
+    faults: &mut Faults<'_>,
+) -> Option<Vec<T>> {
+    let entries = entries?;
+    if entries.is_empty() {
+        faults.note_below(
+            at,
+            &[Step::Key(key)],
+            "the list is empty, so the rule can never match",
+            "list something or remove the key",
+        );
+    }
+    let mut compiled = Vec::new();
+    for (place, entry) in entries.iter().enumerate() {
+        match parse(entry) {
+            Ok(item) => compiled.push(item),
+            Err(flaw) => faults.note_below(at, &[Step::Key(key), Step::Item(place)], flaw.message, flaw.remedy),
+        }
+    }
+    Some(compiled)
+}
+
+fn compile_map(
+    key: &'static str,
+    entries: BTreeMap<String, String>,
+    at: &[Step<'_>],
+    faults: &mut Faults<'_>,
+) -> Vec<(String, Glob)> {
+    let mut compiled = Vec::new();
+    for (name, pattern) in entries {
+        match Glob::parse(&pattern) {
+            Ok(glob) => compiled.push((name, glob)),
+            Err(flaw) => faults.note_below(at, &[Step::Key(key), Step::Key(&name)], flaw.message, flaw.remedy),
+        }
+    }
+    compiled
+}
+
+fn compile_body(
+    entries: BTreeMap<String, crate::policy_file::ConditionEntry>,
+    at: &[Step<'_>],
+    faults: &mut Faults<'_>,
+) -> Vec<(FieldPath, Constraints)> {
+    let mut compiled = Vec::new();
+    for (path, entry) in entries {
+        let at: Vec<Step<'_>> = at.iter().copied().chain([Step::Key("body"), Step::Key(&path)]).collect();
+        let parsed = FieldPath::parse(&path);
+        if let Err(flaw) = &parsed {
+            faults.note(&at, flaw.message, flaw.remedy);
+        }
+        let constraints = Constraints::compile(entry.into_check(path.clone()), &at, faults);
+        if constraints.as_ref().is_some_and(Constraints::is_empty) {
+            faults.note(&at, "the condition asks for nothing", "write a value, `min`, `max` or a pattern");
+        }
+        compiled.extend(parsed.ok().zip(constraints));
+    }
+    compiled
+}
+
+const METHODS: Flaw = Flaw {
+    message: "the methods are not a list of upper-case names",
+    remedy: "write them like `[GET, POST]`, or remove the key for every method",
+};

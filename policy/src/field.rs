@@ -1,0 +1,265 @@
+//! Fields of a body: the way to one, and every value that stands there.
+//!
+//! One path reads JSON and forms alike. Where a body has something else than the path expects, a list in place of an
+//! object or `amount[]` in place of `amount`, the field is odd rather than missing: a server may still read it.
+
+use crate::content::{Content, Family};
+use crate::json::{Json, Unreadable};
+use crate::pattern::Flaw;
+
+/// The way to a field: `amount`, `to.0.email`, `to[].email`, `items.*.sku`, or `/a.b/c` for keys with dots.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct FieldPath {
+    written: String,
+    tokens: Vec<Token>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    /// `*` or `[]`: every element of a list, every value of an object.
+    Each,
+    /// A key of an object, or a place in a list.
+    Key(String),
+}
+
+/// The fields of one body.
+#[derive(Debug)]
+pub(crate) enum Fields<'a> {
+    /// Names and values; a file has no value.
+    Form(Vec<(String, Option<String>)>),
+    Json(&'a Json),
+    /// There is no body.
+    None,
+}
+
+/// What stands at the end of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found<'a> {
+    /// Something is on the way that the path does not fit.
+    Odd,
+    /// Nothing, or null.
+    Missing,
+    Value(Value<'a>),
+}
+
+/// A value of a field. Forms have text only; JSON tells text from numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Value<'a> {
+    Form(&'a str),
+    Json(&'a Json),
+}
+
+// === impl FieldPath ===
+
+impl FieldPath {
+    /// Reads a path as policies write it.
+    pub(crate) fn parse(text: &str) -> Result<Self, Flaw> {
+        let tokens = match text.strip_prefix('/') {
+            Some(pointer) => pointer.split('/').map(read_pointer_token).collect::<Option<Vec<_>>>(),
+            None => read_dotted(text),
+        };
+        let tokens = tokens.filter(|tokens| tokens.len() <= MAX_STEPS).ok_or(FLAW)?;
+        Ok(Self { written: text.to_owned(), tokens })
+    }
+
+    /// The path as it is written.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.written
+    }
+
+    /// Everything that stands at the path, at least one.
+    pub(crate) fn find<'a>(&self, fields: &'a Fields<'_>) -> Vec<Found<'a>> {
+        let mut found = Vec::new();
+        match fields {
+            Fields::Form(pairs) => {
+                found.extend(pairs.iter().filter_map(|(name, value)| self.find_in_pair(name, value.as_deref())));
+            }
+            Fields::Json(json) => walk(json, &self.tokens, &mut found),
+            Fields::None => {}
+        }
+        if found.is_empty() {
+            found.push(Found::Missing);
+        }
+        found
+    }
+
+    fn find_in_pair<'a>(&self, name: &str, value: Option<&'a str>) -> Option<Found<'a>> {
+        let given = name_tokens(name);
+        let fits = given.iter().zip(&self.tokens).all(|(given, token)| match token {
+            Token::Each => true,
+            Token::Key(key) => key == given,
+        });
+        if name != self.written && !fits {
+            return None;
+        }
+        let whole = name == self.written || given.len() == self.tokens.len();
+        Some(value.filter(|_| whole).map_or(Found::Odd, |value| Found::Value(Value::Form(value))))
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// The fields of a body that is declared as JSON or as a form, or is not there.
+    pub(crate) fn of(content: &'a Content<'_>) -> Result<Self, Unreadable> {
+        if content.facts().body.is_empty() {
+            return Ok(Self::None);
+        }
+        match content.media()?.family {
+            Family::Json => content.json().map(Self::Json),
+            Family::Form => {
+                let pairs = content.fields()?.into_iter().map(|(name, value)| (name, Some(value)));
+                Ok(Self::Form(pairs.collect()))
+            }
+            Family::Multipart => {
+                let parts = content.parts()?.into_iter().map(|part| {
+                    let value = std::str::from_utf8(part.bytes).ok().filter(|_| part.filename.is_none());
+                    (part.name, value.map(str::to_owned))
+                });
+                Ok(Self::Form(parts.collect()))
+            }
+            Family::Binary | Family::Csv | Family::Text | Family::Xml => {
+                Err(Unreadable("the body is neither JSON nor a form"))
+            }
+        }
+    }
+}
+
+fn walk<'a>(json: &'a Json, tokens: &[Token], found: &mut Vec<Found<'a>>) {
+    let Some((token, rest)) = tokens.split_first() else {
+        found.push(if *json == Json::Null { Found::Missing } else { Found::Value(Value::Json(json)) });
+        return;
+    };
+    match (json, token) {
+        (Json::List(items), Token::Each) => items.iter().for_each(|item| walk(item, rest, found)),
+        (Json::Map(entries), Token::Each) => entries.iter().for_each(|(_, value)| walk(value, rest, found)),
+        (Json::List(_) | Json::Map(_), Token::Key(key)) => match json.at(std::slice::from_ref(key)) {
+            Some(next) => walk(next, rest, found),
+            // A list is asked for a name: a server that takes either would find the field inside its items.
+            None if matches!(json, Json::List(_)) && key.parse::<usize>().is_err() => found.push(Found::Odd),
+            None => found.push(Found::Missing),
+        },
+        (Json::Null, _) => found.push(Found::Missing),
+        (Json::Bool(_) | Json::Number(_) | Json::Text(_), _) => found.push(Found::Odd),
+    }
+}
+
+/// `a[b][]` is `a`, `b` and nothing; a name of another shape is one token.
+fn name_tokens(name: &str) -> Vec<&str> {
+    let Some((first, rest)) = name.split_once('[') else { return vec![name] };
+    let Some(inner) = rest.strip_suffix(']') else { return vec![name] };
+    std::iter::once(first).chain(inner.split("][")).collect()
+}
+
+fn read_dotted(text: &str) -> Option<Vec<Token>> {
+    let mut tokens = Vec::new();
+    for step in text.split('.') {
+        let key = step.trim_end_matches("[]");
+        if key.is_empty() && (step.is_empty() || !tokens.is_empty()) || key.contains(['[', ']']) {
+            return None;
+        }
+        match key {
+            "" => {}
+            "*" => tokens.push(Token::Each),
+            key => tokens.push(Token::Key(key.to_owned())),
+        }
+        let lists = step.len().saturating_sub(key.len()) / 2;
+        tokens.extend(std::iter::repeat_n(Token::Each, lists));
+    }
+    Some(tokens)
+}
+
+fn read_pointer_token(token: &str) -> Option<Token> {
+    let sound = token.split('~').skip(1).all(|after| after.starts_with(['0', '1']));
+    match token {
+        "*" => Some(Token::Each),
+        token => sound.then(|| Token::Key(token.replace("~1", "/").replace("~0", "~"))),
+    }
+}
+
+const MAX_STEPS: usize = 32;
+const FLAW: Flaw = Flaw {
+    message: "this is no path of a field",
+    remedy: "write it like `order.total`, `to[].email`, `items.0.sku`, or `/a.b/c` for a key with a dot",
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(path: &str, fields: &Fields<'_>) -> Vec<String> {
+        let path = FieldPath::parse(path).unwrap();
+        let show = |found: &Found<'_>| match found {
+            Found::Odd => "odd".to_owned(),
+            Found::Missing => "missing".to_owned(),
+            Found::Value(Value::Form(text)) => (*text).to_owned(),
+            Found::Value(Value::Json(Json::Number(text) | Json::Text(text))) => text.clone(),
+            Found::Value(Value::Json(json)) => format!("{json:?}"),
+        };
+        path.find(fields).iter().map(show).collect()
+    }
+
+    #[test]
+    fn finds_every_value_in_json() {
+        let json =
+            Json::read(br#"{"a":{"b":1,"c.d":2},"to":[{"e":"x"},{"e":"y"},{}],"n":null,"l":[],"s":"t"}"#).unwrap();
+        let table: [(&str, &[&str]); 14] = [
+            ("a.b", &["1"]),
+            ("/a/c.d", &["2"]),
+            ("to[].e", &["x", "y", "missing"]),
+            ("to.*.e", &["x", "y", "missing"]),
+            ("to.1.e", &["y"]),
+            ("to.9.e", &["missing"]),
+            ("to.e", &["odd"]),
+            ("a.*", &["1", "2"]),
+            ("s.x", &["odd"]),
+            ("s[]", &["odd"]),
+            ("n", &["missing"]),
+            ("n.x", &["missing"]),
+            ("l[]", &["missing"]),
+            ("zz", &["missing"]),
+        ];
+        for (path, expected) in table {
+            assert_eq!(found(path, &Fields::Json(&json)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn finds_every_value_in_a_form() {
+        let pair = |(name, value): (&str, Option<&str>)| (name.to_owned(), value.map(str::to_owned));
+        let pairs = [
+            ("a", Some("1")),
+            ("a", Some("2")),
+            ("m[x]", Some("3")),
+            ("t[0][e]", Some("4")),
+            ("t[][e]", Some("5")),
+            ("d.e", Some("6")),
+            ("f", None),
+            ("q[]", Some("7")),
+        ];
+        let form = Fields::Form(pairs.map(pair).into());
+        let table: [(&str, &[&str]); 9] = [
+            ("a", &["1", "2"]),
+            ("m.x", &["3"]),
+            ("m", &["odd"]),
+            ("a.x", &["odd", "odd"]),
+            ("t[].e", &["4", "5"]),
+            ("d.e", &["6"]),
+            ("f", &["odd"]),
+            ("q", &["odd"]),
+            ("z", &["missing"]),
+        ];
+        for (path, expected) in table {
+            assert_eq!(found(path, &form), expected, "{path}");
+        }
+        assert_eq!(found("a", &Fields::None), ["missing"]);
+    }
+
+    #[test]
+    fn refuses_other_paths() {
+        for path in ["", ".", "a.", ".a", "a..b", "a[0]", "a[", "/a~2", "a.[]", &"a.".repeat(40)] {
+            assert!(FieldPath::parse(path).is_err(), "{path}");
+        }
+        for path in ["[]", "[].a", "a[][]", "/", "*"] {
+            assert!(FieldPath::parse(path).is_ok(), "{path}");
+        }
+    }
+}
