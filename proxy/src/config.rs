@@ -1,19 +1,19 @@
-//! The gate's own configuration: `writ.yaml`, its `WRIT_…` variables, `credentials.yaml`, and the rules they go with.
+//! The gate's own configuration: `writ.yaml` and its `WRIT_…` variables. It holds for the life of the process; what can
+//! be loaded again is the [`rulebook`](crate::rulebook)'s.
 //!
 //! Files are read once into final types; nothing is checked again later. Every fault is reported with its file and a
 //! remedy, and none is guessed around.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use policy::{Rules, Source, yaml};
+use policy::{Source, yaml};
 use serde::Deserialize;
 
-use crate::credential::{Credential, RawCredentials};
 use crate::home::Home;
 use crate::limits::Limits;
 
@@ -36,8 +36,6 @@ pub struct Config {
     pub roots: Option<PathBuf>,
     /// `host:port` → the address to dial in its place.
     pub connect_to: BTreeMap<String, SocketAddr>,
-    /// Credentials by name.
-    pub credentials: BTreeMap<String, Credential>,
 }
 
 #[derive(Debug, Deserialize, Default)]
@@ -73,7 +71,7 @@ struct RawUpstream {
 // === impl Config ===
 
 impl Config {
-    /// Reads and checks everything but the rules.
+    /// Reads and checks `writ.yaml`.
     ///
     /// # Errors
     /// Names the file, the line where there is one, and what to do.
@@ -86,7 +84,6 @@ impl Config {
         if !matches!(raw.answers.hold_status, 202 | 400..=499) {
             bail!("`answers.hold_status` is {}; use 202 or a 4xx code such as 409", raw.answers.hold_status);
         }
-        let credentials = read_credentials(&home.credentials())?;
         Ok(Config {
             home,
             forward: raw.doors.forward,
@@ -96,46 +93,7 @@ impl Config {
             public_url: raw.answers.public_url,
             roots: raw.upstream.roots,
             connect_to: raw.upstream.connect_to,
-            credentials,
         })
-    }
-
-    /// Reads destinations and policies as they are now.
-    ///
-    /// # Errors
-    /// All faults found, one a line, each with file, line and remedy.
-    pub fn rules(&self) -> Result<Rules> {
-        let destinations = source(&self.home.destinations())?;
-        let mut policies = Vec::new();
-        for path in self.home.policy_files()? {
-            let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-            policies.push((id, source(&path)?));
-        }
-        let names: BTreeSet<String> = self.credentials.keys().cloned().collect();
-        let rules = Rules::load(&destinations, &policies, &names).map_err(|errors| {
-            let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-            anyhow::anyhow!("{}", lines.join("\n"))
-        })?;
-        self.check_bindings(&rules)?;
-        Ok(rules)
-    }
-
-    /// A destination may use a credential only for hosts that the credential is bound to.
-    fn check_bindings(&self, rules: &Rules) -> Result<()> {
-        for destination in rules.destinations() {
-            let Some(name) = destination.credential.as_deref() else { continue };
-            let credential = self.credentials.get(name);
-            let stray = destination.hosts().find(|host| !credential.is_some_and(|credential| credential.covers(host)));
-            if let Some(host) = stray {
-                let (file, key) = (self.home.destinations(), &destination.key);
-                bail!(
-                    "{}: destination `{key}` sends credential `{name}` to `{host}`, which the `hosts:` of that credential \
-                     do not list; add it there or use another credential",
-                    file.display()
-                );
-            }
-        }
-        Ok(())
     }
 }
 
@@ -189,16 +147,11 @@ fn overlay<T: std::str::FromStr>(key: &str, variable: &impl Fn(&str) -> Option<S
     Ok(())
 }
 
-fn read_credentials(path: &Path) -> Result<BTreeMap<String, Credential>> {
-    if !path.exists() {
-        return Ok(BTreeMap::new());
-    }
-    let raw: RawCredentials = yaml::read(&source(path)?).map_err(|error| anyhow::anyhow!("{error}"))?;
-    raw.check().map_err(|faults| anyhow::anyhow!("{}: {}", path.display(), faults.join("\n")))
-}
-
 /// The text of a file under the name that errors show.
-fn source(path: &Path) -> Result<Source> {
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn source(path: &Path) -> Result<Source> {
     let text = fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     Ok(Source { name: path.display().to_string(), text })
 }

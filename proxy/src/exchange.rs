@@ -12,12 +12,13 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use ledger::{EventType, Intent, State};
-use policy::{Body, Decision, Facts, Grant};
+use policy::{Body, Decision, Destination, Facts, Grant};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Reply, Share};
 use crate::canonical::{self, Asked, Way};
+use crate::credential::Credential;
 use crate::gate::Gate;
 use crate::limits::Limits;
 use crate::permit::Order;
@@ -25,6 +26,7 @@ use crate::record::{self, Source, Trace};
 use crate::refusal::Refusal;
 use crate::relay::{self, Live, Sink};
 use crate::requests::Verdicts;
+use crate::rulebook::Rulebook;
 use crate::{agent, hold, inject, intents};
 
 /// Where a request came from: one for each connection, or for each tunnel in it.
@@ -149,16 +151,18 @@ async fn attempt(
     if asked.authority.is_none() {
         return intents::answer(gate, &asked, &name, &caller.base).await;
     }
-    let limit = body_limit(gate, &asked);
+    let rulebook = gate.rulebook();
+    let destination = rulebook.destination(&asked);
+    let limit = destination.and_then(|destination| destination.max_body).unwrap_or(gate.limits.body_bytes);
     let whole = body::collect(incoming, limit, &gate.bodies, refused);
     let whole = tokio::time::timeout(Limits::seconds(gate.limits.body_seconds), whole).await;
     let (bytes, share) =
         whole.map_err(|_| Refusal::SlowRequest("the request body did not arrive in time".to_owned()))??;
-    let wait = waits(gate, &asked);
-    let facts = facts(gate, asked, name, bytes)?;
-    match admit(gate, &facts, trace).await? {
+    let wait = waits(gate, &asked, destination);
+    let facts = facts(asked, name, bytes, destination.and_then(|destination| rulebook.credential_of(destination)))?;
+    match admit(gate, &rulebook, &facts, trace).await? {
         Admitted::Go(grant) => {
-            let order = Order { facts, grant: *grant, trace: trace.clone(), intent: None };
+            let order = Order { facts, grant: *grant, rulebook, trace: trace.clone(), intent: None };
             execute(gate, order, share).await
         }
         Admitted::Wait(intent) => held(gate, &intent, wait, &caller.base).await,
@@ -177,14 +181,11 @@ fn identify(gate: &Gate, caller: &Caller, asked: &Asked) -> Result<String, Refus
 }
 
 /// What: the request as it would be sent, before any credential of the gate.
-fn facts(gate: &Gate, asked: Asked, agent: String, bytes: Bytes) -> Result<Facts, Refusal> {
+fn facts(asked: Asked, agent: String, bytes: Bytes, credential: Option<&Credential>) -> Result<Facts, Refusal> {
     let mut headers = asked.forwarded()?;
     let mut query = asked.query;
     let authority = asked.authority.ok_or(Refusal::NotFound)?;
-    let rules = gate.rules();
-    let destination = rules.destination(&asked.method, &authority, &asked.path);
-    let credential = destination.and_then(|destination| destination.credential.as_deref());
-    if let Some(credential) = credential.and_then(|name| gate.config.credentials.get(name)) {
+    if let Some(credential) = credential {
         inject::strip(credential, &mut headers, &mut query);
     }
     let facts = Facts {
@@ -200,9 +201,9 @@ fn facts(gate: &Gate, asked: Asked, agent: String, bytes: Bytes) -> Result<Facts
     if carries_token(&facts) { Err(Refusal::TokenInRequest) } else { Ok(facts) }
 }
 
-/// May it: decided on the policy in force now. A hold is sealed and recorded; a denial becomes a refusal.
-async fn admit(gate: &Gate, facts: &Facts, trace: &Trace) -> Result<Admitted, Refusal> {
-    match gate.rules().decide(facts, Timestamp::now()) {
+/// May it: decided on one version of the rules. A hold is sealed and recorded; a denial becomes a refusal.
+async fn admit(gate: &Gate, rulebook: &Rulebook, facts: &Facts, trace: &Trace) -> Result<Admitted, Refusal> {
+    match rulebook.rules.decide(facts, Timestamp::now()) {
         Decision::Allow(grant) => Ok(Admitted::Go(Box::new(grant))),
         Decision::Deny(denial) => Err(Refusal::Denied(Box::new((denial, facts.clone())))),
         Decision::Hold(hold) => hold::park(gate, facts, &hold, trace).await.map(Admitted::Wait),
@@ -257,14 +258,15 @@ pub async fn resume(gate: Arc<Gate>, id: String) {
 async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> {
     let unsealed = hold::unpark(gate, intent).await;
     let (facts, trace) = unsealed.map_err(|error| Refusal::LedgerUnavailable(format!("{error:#}")))?;
-    match gate.rules().decide(&facts, Timestamp::now()) {
+    let rulebook = gate.rulebook();
+    match rulebook.rules.decide(&facts, Timestamp::now()) {
         Decision::Allow(grant) => {
             if intent.state == State::Held {
                 let granted = record::about_intent(EventType::ApprovalGranted, intent);
                 record::durable(gate, vec![granted], None).await?;
                 ledger::crash::point("approval.granted");
             }
-            let order = Order { facts, grant, trace, intent: Some(intent.id.clone()) };
+            let order = Order { facts, grant, rulebook, trace, intent: Some(intent.id.clone()) };
             gate.tasks.spawn(relay::execute(Arc::clone(gate), order, Sink::Mailbox));
             Ok(())
         }
@@ -272,8 +274,10 @@ async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> 
             let denied = record::decision(EventType::DecisionDenied, &trace, &facts, &denial.basis).intent(&intent.id);
             record::durable(gate, vec![denied], None).await.map(|_| ())
         }
-        // The reasons shown are not the reasons now: the votes given do not count for these, so it is held anew.
-        Decision::Hold(hold) if hold.reasons != hold::text(&intent.opened.data, "reasons") => {
+        // The reasons shown are not the reasons now, or the votes given are not enough any more: it is held anew.
+        Decision::Hold(hold)
+            if intent.state == State::Approved || hold.reasons != hold::text(&intent.opened.data, "reasons") =>
+        {
             let again = hold::held_draft(&facts, &hold, &trace).intent(&intent.id);
             record::durable(gate, vec![again], None).await.map(|_| ())
         }
@@ -339,16 +343,9 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
     }
 }
 
-fn body_limit(gate: &Gate, asked: &Asked) -> u64 {
-    let rules = gate.rules();
-    let destination =
-        asked.authority.as_ref().and_then(|authority| rules.destination(&asked.method, authority, &asked.path));
-    destination.and_then(|destination| destination.max_body).unwrap_or(gate.limits.body_bytes)
-}
-
 /// Seconds the caller wants its connection kept open for a decision: `Prefer: wait=N` (RFC 7240), `X-Gate-Wait: true`,
 /// or what the destination says.
-fn waits(gate: &Gate, asked: &Asked) -> u64 {
+fn waits(gate: &Gate, asked: &Asked, destination: Option<&Destination>) -> u64 {
     let preferred =
         asked.headers.iter().filter(|(name, _)| name == "prefer").flat_map(|(_, value)| value.split([',', ';']));
     let preferred =
@@ -359,9 +356,6 @@ fn waits(gate: &Gate, asked: &Asked) -> u64 {
     if asked.header("x-gate-wait").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return gate.limits.wait_seconds;
     }
-    let rules = gate.rules();
-    let destination =
-        asked.authority.as_ref().and_then(|authority| rules.destination(&asked.method, authority, &asked.path));
     destination.and_then(|destination| destination.wait_seconds).unwrap_or(0)
 }
 

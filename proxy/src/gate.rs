@@ -22,7 +22,7 @@ use crate::mint::Mint;
 use crate::pool::Pool;
 use crate::principal::Principals;
 use crate::record::{self, Refusals};
-use crate::upstream::Trust;
+use crate::rulebook::{Rulebook, Traces};
 
 /// Everything a request needs. One for the process; shared by all doors.
 #[derive(Debug)]
@@ -53,8 +53,9 @@ pub struct Gate {
     pub tasks: TaskTracker,
     /// Cancelled when the gate shuts down.
     pub stop: CancellationToken,
-    rules: ArcSwap<Rules>,
-    trust: ArcSwap<Trust>,
+    rulebook: ArcSwap<Rulebook>,
+    /// The files before they were first read.
+    traces: Traces,
     /// Addresses of the gate's own doors.
     own: Vec<SocketAddr>,
 }
@@ -68,11 +69,14 @@ impl Gate {
     /// Whatever stops the gate from starting, with what to do about it.
     pub async fn open(config: Config, own: Vec<SocketAddr>) -> Result<Arc<Gate>> {
         let limits = Arc::clone(&config.limits);
-        let rules = config.rules()?;
-        let trust = trust(&config, &rules)?;
+        let traces = Traces::of(&config);
+        let rulebook = Rulebook::load(&config)?;
         let data = config.home.data();
         let issuer = Issuer::new(Root::open(&config.home.ca())?, limits.leaves);
-        let principals = Principals::open(&config.home.keys().join("principals.json"))?;
+        let known = config.home.keys().join("principals.json");
+        // A home that lost the file must not serve as if nobody had ever been added: nothing is made anew here.
+        crate::home::require_private(&known)?;
+        let principals = Principals::open(&known)?;
         let queue = Limits::size(limits.ledger_queue);
         let ledger = tokio::task::spawn_blocking(move || Ledger::open(Options { dir: data, queue })).await??;
         let sealed = open_sealed(&config, &limits)?;
@@ -88,8 +92,8 @@ impl Gate {
             refusals: Refusals::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
-            rules: ArcSwap::from_pointee(rules),
-            trust: ArcSwap::from_pointee(trust),
+            rulebook: ArcSwap::from_pointee(rulebook),
+            traces,
             sealed: Arc::new(sealed),
             config,
             limits,
@@ -102,14 +106,9 @@ impl Gate {
         Ok(gate)
     }
 
-    /// The rules in force now.
-    pub fn rules(&self) -> arc_swap::Guard<Arc<Rules>> {
-        self.rules.load()
-    }
-
-    /// The roots in force now.
-    pub fn trust(&self) -> arc_swap::Guard<Arc<Trust>> {
-        self.trust.load()
+    /// The version in force now; a request takes it once.
+    pub fn rulebook(&self) -> Arc<Rulebook> {
+        self.rulebook.load_full()
     }
 
     /// Whether an address is one of the gate's own doors.
@@ -132,17 +131,15 @@ impl Gate {
         }
     }
 
-    /// Reads destinations and policies again. A fault leaves the rules as they are, and is recorded.
+    /// Reads destinations, policies and credentials again. A fault leaves the version in force, and is recorded.
     ///
     /// # Errors
     /// What is wrong with the files.
     pub async fn reload(&self) -> Result<()> {
-        let loaded = self.config.rules().and_then(|rules| trust(&self.config, &rules).map(|trust| (rules, trust)));
-        match loaded {
-            Ok((rules, trust)) => {
-                self.record_rules(&rules).await?;
-                self.rules.store(Arc::new(rules));
-                self.trust.store(Arc::new(trust));
+        match Rulebook::load(&self.config) {
+            Ok(rulebook) => {
+                self.record_rules(&rulebook.rules).await?;
+                self.rulebook.store(Arc::new(rulebook));
                 self.pool.sweep(true);
                 Ok(())
             }
@@ -177,9 +174,18 @@ impl Gate {
     async fn tick(&self) {
         let mut each_second = tokio::time::interval(Duration::from_secs(1));
         let mut seconds: u64 = 0;
+        let mut loaded = self.traces.clone();
+        let mut last = loaded.clone();
         while self.stop.run_until_cancelled(each_second.tick()).await.is_some() {
             self.expire().await;
             self.pool.sweep(false);
+            // Files that changed and then stayed as they are for a second: nobody is writing them any more.
+            let now = Traces::of(&self.config);
+            if now == last && now != loaded {
+                loaded = now.clone();
+                self.reload_or_log().await;
+            }
+            last = now;
             for draft in self.refusals.due(false) {
                 record::append_or_log(&self.ledger, draft).await;
             }
@@ -187,6 +193,13 @@ impl Gate {
                 self.sweep().await;
             }
             seconds += 1;
+        }
+    }
+
+    async fn reload_or_log(&self) {
+        match self.reload().await {
+            Ok(()) => tracing::info!("destinations, policies and credentials were loaded again"),
+            Err(error) => tracing::error!(error = format!("{error:#}"), "nothing was changed; the rules in force stay"),
         }
     }
 
@@ -218,7 +231,7 @@ impl Gate {
             .with("version", env!("CARGO_PKG_VERSION"))
             .with("ca_fingerprint", self.issuer.root().fingerprint());
         self.ledger.append(vec![started]).await.context("the start could not be recorded")?;
-        self.record_rules(&self.rules.load_full()).await
+        self.record_rules(&self.rulebook().rules).await
     }
 
     /// Stores the texts in force by their hash, then says which they are.
@@ -240,11 +253,6 @@ impl Gate {
         self.ledger.append(vec![loaded]).await.context("the rules could not be recorded")?;
         Ok(())
     }
-}
-
-fn trust(config: &Config, rules: &Rules) -> Result<Trust> {
-    let special = rules.destinations().filter_map(|destination| destination.roots.as_deref());
-    Trust::load(config.roots.as_deref(), special)
 }
 
 fn open_sealed(config: &Config, limits: &Limits) -> Result<Sealed> {

@@ -137,6 +137,10 @@ fn request_line(line: &str, limits: &Limits) -> Result<(String, String, u8), Ref
     if target.is_empty() || target.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
         return Err(Refusal::ambiguous("the request target holds white space, a control or a fragment"));
     }
+    // hyper would answer these by itself, and nobody would know.
+    if target.parse::<http::Uri>().is_err() {
+        return Err(Refusal::ambiguous("the request target is neither a path nor a URL"));
+    }
     Ok(((*method).to_owned(), (*target).to_owned(), minor))
 }
 
@@ -164,6 +168,10 @@ fn framing(method: &str, minor: u8, headers: &[(String, String)]) -> Result<Fram
         return Err(Refusal::ambiguous("a CONNECT request has no body"));
     }
     match (lengths.as_slice(), encodings.as_slice()) {
+        // RFC 1945 section 7.2.2: its body would end with the connection, as no body in HTTP/1.1 does.
+        ([], []) if minor == 0 && ["PATCH", "POST", "PUT"].contains(&method) => {
+            Err(Refusal::ambiguous("an HTTP/1.0 request with a body needs a Content-Length"))
+        }
         ([], []) => Ok(Framing::Length(0)),
         ([length], []) => content_length(length),
         ([], ["chunked"]) if minor == 1 => Ok(Framing::Chunked),

@@ -38,8 +38,8 @@ impl std::fmt::Debug for Injected {
 /// Says why there is none to use: not configured, not bound to this host, or its source failed. Never the secret.
 pub async fn credentials(gate: &Gate, permit: &Permit) -> Result<Injected, String> {
     let Some(name) = permit.grant().credential() else { return Ok(Injected::default()) };
-    let credential =
-        gate.config.credentials.get(name).ok_or_else(|| format!("credential `{name}` is not configured"))?;
+    let credential = permit.rulebook().credentials.get(name);
+    let credential = credential.ok_or_else(|| format!("credential `{name}` is not configured"))?;
     if !credential.is_bound_to(&permit.facts().authority) {
         return Err(format!("credential `{name}` is not bound to {}", permit.facts().authority));
     }

@@ -40,6 +40,7 @@ pub mod relay;
 pub mod replies;
 pub mod requests;
 pub mod respond;
+pub mod rulebook;
 pub mod setup;
 pub mod tunnel;
 pub mod up;

@@ -2,7 +2,8 @@
 //!
 //! Literal dot segments are resolved, `%XX` of unreserved characters is decoded once, hexadecimal digits become upper
 //! case. `%2F` stays an opaque octet: it is never a separator. Whatever servers are known to read differently is
-//! refused: `//`, `\`, `;`, encoded dots and controls, double encoding, bytes that are not UTF-8.
+//! refused: `//`, `\`, `;`, encoded dots and controls, dot segments between `%2F`, double encoding, bytes that are not
+//! UTF-8.
 
 use crate::refusal::Refusal;
 
@@ -19,6 +20,7 @@ pub fn canonical(path: &str) -> Result<String, Refusal> {
     }
     let decoded = decode_unreserved(path)?;
     refuse_double_encoding(&decoded)?;
+    refuse_hidden_dots(&decoded)?;
     resolve_dots(&decoded)
 }
 
@@ -62,6 +64,15 @@ fn refuse_double_encoding(path: &str) -> Result<(), Refusal> {
         if ["2e", "2f", "5c", "00", "25"].contains(&code.to_ascii_lowercase().as_str()) {
             return Err(Refusal::ambiguous("the path is encoded twice"));
         }
+    }
+    Ok(())
+}
+
+/// A server that takes `%2F` for a separator would climb where we see one plain segment.
+fn refuse_hidden_dots(path: &str) -> Result<(), Refusal> {
+    let mut hiding = path.split('/').filter(|segment| segment.contains("%2F"));
+    if hiding.any(|segment| segment.split("%2F").any(|part| part == "." || part == "..")) {
+        return Err(Refusal::ambiguous("the path holds a dot segment beside an encoded slash"));
     }
     Ok(())
 }
@@ -153,6 +164,9 @@ mod tests {
             "/%c0%ae",
             "/%e0%80%ae",
             "/%ff",
+            "/a%2F..%2Fb",
+            "/..%2fb",
+            "/a/%2F.",
             "/%",
             "/%2",
             "/%zz",

@@ -1,5 +1,7 @@
 //! The writ itself: proof that an execution is durably recorded, consumed by the one send it allows.
 
+use std::sync::Arc;
+
 use ledger::Receipt;
 use policy::{Facts, Grant};
 use serde_json::json;
@@ -7,6 +9,7 @@ use serde_json::json;
 use crate::gate::Gate;
 use crate::record::{self, Outcome, Ticket, Trace};
 use crate::refusal::Refusal;
+use crate::rulebook::Rulebook;
 
 /// A request that was allowed and may go out once. Made only by [`Permit::record`], taken apart only by the sender.
 ///
@@ -21,6 +24,7 @@ use crate::refusal::Refusal;
 pub struct Permit {
     facts: Facts,
     grant: Grant,
+    rulebook: Arc<Rulebook>,
     receipt: Receipt,
 }
 
@@ -31,6 +35,8 @@ pub struct Order {
     pub facts: Facts,
     /// What allows it.
     pub grant: Grant,
+    /// The version it was decided on, which it keeps to its end.
+    pub rulebook: Arc<Rulebook>,
     /// What ties its events together.
     pub trace: Trace,
     /// The intent, when it had been held.
@@ -46,7 +52,7 @@ impl Permit {
     /// [`Refusal::LedgerUnavailable`] when the record could not be made durable in time, or the ledger refuses it (an
     /// execution that is under way already); nothing may be sent then.
     pub async fn record(gate: &Gate, order: Order) -> Result<(Permit, Ticket), Refusal> {
-        let Order { facts, grant, trace, intent } = order;
+        let Order { facts, grant, rulebook, trace, intent } = order;
         if facts.digest(grant.destination()) != grant.digest() {
             return Err(Refusal::LedgerUnavailable("the grant is for another request".to_owned()));
         }
@@ -56,7 +62,7 @@ impl Permit {
         let receipt = record::durable(gate, vec![authorised], Some(late)).await?.pop();
         let receipt = receipt.ok_or_else(|| Refusal::LedgerUnavailable("the ledger gave no receipt".to_owned()))?;
         ledger::crash::point("permit.recorded");
-        Ok((Permit { facts, grant, receipt }, ticket))
+        Ok((Permit { facts, grant, rulebook, receipt }, ticket))
     }
 
     /// The request that is allowed.
@@ -67,6 +73,11 @@ impl Permit {
     /// The grant it rests on.
     pub fn grant(&self) -> &Grant {
         &self.grant
+    }
+
+    /// The version it was decided on.
+    pub fn rulebook(&self) -> &Rulebook {
+        &self.rulebook
     }
 
     /// The ledger's receipt.

@@ -22,6 +22,8 @@ pub struct Requests {
     verdicts: Verdicts,
     /// Heads that passed.
     heads: u64,
+    /// Whether an empty line was left out before the head that comes.
+    skipped: bool,
 }
 
 /// Where in a message the reader stands.
@@ -67,15 +69,17 @@ impl Verdicts {
 impl Requests {
     /// The grammar at the start of a connection.
     pub fn new(limits: Arc<Limits>, verdicts: Verdicts) -> Requests {
-        Requests { stage: Stage::Head, limits, verdicts, heads: 0 }
+        Requests { stage: Stage::Head, limits, verdicts, heads: 0, skipped: false }
     }
 
     fn head(&mut self, raw: &[u8]) -> Step {
-        if raw.is_empty() || raw == b"\r" && self.heads > 0 {
+        let may_skip = self.heads > 0 && !self.skipped;
+        if raw.is_empty() || raw == b"\r" && may_skip {
             return Step::More;
         }
         // RFC 9112 section 2.2: a server ignores one empty line before a request line.
-        if self.heads > 0 && raw.starts_with(b"\r\n") {
+        if raw.starts_with(b"\r\n") && may_skip {
+            self.skipped = true;
             return Step::Drop(2);
         }
         let head = match head::parse(raw, &self.limits) {
@@ -88,6 +92,7 @@ impl Requests {
             Err(refusal) => return self.refuse(refusal),
         };
         self.heads += 1;
+        self.skipped = false;
         self.stage = match head.framing {
             Framing::Chunked => Stage::Chunked(Chunks::new(0)),
             Framing::Length(0) => Stage::Head,

@@ -65,7 +65,7 @@ pub struct Reply {
 struct Route<'a> {
     authority: &'a Authority,
     open: &'a [IpNet],
-    roots: Option<&'a str>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 // === impl Progress ===
@@ -120,13 +120,12 @@ impl Trust {
 /// [`Failure`], which says whether a byte may have left.
 pub async fn send(gate: &Gate, permit: Permit, injected: Injected, progress: &Progress) -> Result<Reply, Failure> {
     let facts = permit.facts();
-    let rules = gate.rules();
-    let destination = rules
-        .destination(&facts.method, &facts.authority, &facts.path)
-        .filter(|destination| destination.key == permit.grant().destination())
+    let rulebook = permit.rulebook();
+    let destination = rulebook
+        .destination_called(permit.grant().destination(), facts)
         .ok_or_else(|| Failure::unsent("the destination is not configured any more"))?;
-    let route =
-        Route { authority: &facts.authority, open: &destination.addresses, roots: destination.roots.as_deref() };
+    let tls = rulebook.trust.config(destination.roots.as_deref());
+    let route = Route { authority: &facts.authority, open: &destination.addresses, tls };
     let key = Key::new(&facts.agent, &destination.key, &facts.authority);
     if let Some(leg) = gate.pool.take(&key) {
         match exchange(gate, leg, request(facts, &injected)?, progress).await {
@@ -282,7 +281,7 @@ async fn tls(
     route: &Route<'_>,
 ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
     let unsent = |why: String| Failure::unsent(format!("{}: {why}", route.authority));
-    let config = gate.trust().config(route.roots).ok_or_else(|| unsent("its `roots:` are not loaded".to_owned()))?;
+    let config = route.tls.clone().ok_or_else(|| unsent("its `roots:` are not loaded".to_owned()))?;
     let name = match route.authority.host().ip() {
         Some(ip) => ServerName::from(ip),
         None => ServerName::try_from(route.authority.host().as_str().to_owned())

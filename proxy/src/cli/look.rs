@@ -10,6 +10,7 @@ use serde_json::json;
 use super::{Exit, Explain, say, say_error};
 use crate::config::Config;
 use crate::home::Home;
+use crate::rulebook::Rulebook;
 use crate::{path, setup};
 
 /// Creates the home.
@@ -21,7 +22,7 @@ pub(super) fn init(home: &Home) -> Result<Exit> {
 
 /// Loads everything and reports the faults.
 pub(super) fn check(home: Home) -> Result<Exit> {
-    match Config::load(home).and_then(|config| config.rules().map(|rules| rules.destinations().count())) {
+    match Config::load(home).and_then(|config| Rulebook::load(&config).map(|book| book.rules.destinations().count())) {
         Ok(destinations) => {
             say(&format!("valid: {destinations} destinations"));
             Ok(Exit::Ok)
@@ -35,7 +36,7 @@ pub(super) fn check(home: Home) -> Result<Exit> {
 
 /// Decides about a request that nobody sent.
 pub(super) fn explain(home: Home, what: &Explain, as_json: bool) -> Result<Exit> {
-    let rules = Config::load(home)?.rules()?;
+    let rules = Rulebook::load(&Config::load(home)?)?.rules;
     let facts = facts(what)?;
     let decision = rules.decide(&facts, Timestamp::now());
     let (verdict, exit) = match &decision {
