@@ -125,3 +125,16 @@ impl Limits {
         usize::try_from(value).unwrap_or(usize::MAX)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_readme_lists_every_limit_with_its_default() {
+        let readme = include_str!("../../README.md");
+        for (name, default) in Limits::TABLE {
+            assert!(readme.contains(&format!("| `{name}` | {default} |")), "`{name}` is {default}");
+        }
+    }
+}
