@@ -3,6 +3,7 @@
 //! XChaCha20-Poly1305 with a random nonce; the name is authenticated with the content, so a file swapped for another is
 //! noticed. The key lives outside the folder. Never part of the chain: deleting a sealed body breaks nothing there.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -144,10 +145,12 @@ impl Sealed {
         self.unlink(&path).map(drop)
     }
 
-    /// Removes everything last written before a point in time, and says how many files that were.
-    pub fn sweep(&self, before: SystemTime) -> Result<usize, SealError> {
+    /// Removes everything last written before a point in time but what is `kept` by name, and says how many files that
+    /// were.
+    pub fn sweep(&self, before: SystemTime, kept: &BTreeSet<String>) -> Result<usize, SealError> {
+        let is_kept = |path: &Path| path.file_name().is_some_and(|name| kept.contains(&*name.to_string_lossy()));
         let mut swept = 0;
-        for file in files(&self.dir)?.into_iter().filter(|file| file.written < before) {
+        for file in files(&self.dir)?.into_iter().filter(|file| file.written < before && !is_kept(&file.path)) {
             swept += usize::from(self.unlink(&file.path)?);
         }
         Ok(swept)
@@ -329,7 +332,7 @@ mod tests {
             let file = std::fs::File::options().append(true).open(home.path().join("sealed").join(name)).unwrap();
             file.set_modified(hour_ago - Duration::from_secs(1)).unwrap();
         }
-        assert_eq!(sealed.sweep(hour_ago).unwrap(), 2);
+        assert_eq!(sealed.sweep(hour_ago, &BTreeSet::new()).unwrap(), 2);
         assert_eq!(get(&sealed, "old"), None);
         assert!(get(&sealed, "new").is_some());
     }

@@ -118,9 +118,10 @@ fn headers(parts: &Parts, limits: &Limits) -> Result<Vec<(String, String)>, Refu
             Some(_) | None => headers.push((name.as_str().to_owned(), value.trim_matches([' ', '\t']).to_owned())),
         }
     }
-    if headers.iter().any(|(name, _)| name.contains('_')) {
-        return Err(Refusal::ambiguous("a header name holds an underscore"));
+    if !headers.iter().all(|(name, _)| head::is_name(name)) {
+        return Err(Refusal::ambiguous("a header name holds a character that is not allowed"));
     }
+    head::check_expect(&headers)?;
     if headers.len() > Limits::size(limits.headers) || bytes > Limits::size(limits.head_bytes) {
         return Err(Refusal::HeadTooLarge(format!(
             "more than {} headers or {} bytes",

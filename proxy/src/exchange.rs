@@ -229,29 +229,23 @@ async fn held(gate: &Gate, intent: &str, wait: u64, base: &str) -> Result<Respon
 }
 
 /// A vote arrived, or the gate started again: decides anew on an intent, and carries it out when that is allowed.
-pub async fn resume(gate: Arc<Gate>, id: String) {
-    let Some(intent) = gate.ledger.intent(&id) else { return };
-    let waiting = match intent.state {
-        State::Approved | State::Held => !is_expired(&gate, &intent),
-        State::Blocked
+///
+/// # Errors
+/// Why it could not be decided or recorded; the intent stays as it is then.
+pub async fn resume(gate: &Arc<Gate>, id: &str) -> Result<(), Refusal> {
+    let Some(intent) = gate.ledger.intent(id) else { return Ok(()) };
+    match intent.state {
+        State::Approved | State::Held if !is_expired(gate, &intent) => decide_again(gate, &intent).await,
+        State::Approved
+        | State::Blocked
         | State::Cancelled
         | State::Executing
         | State::Expired
         | State::Failed
+        | State::Held
         | State::Rejected
         | State::Succeeded
-        | State::Unknown => false,
-    };
-    if !waiting {
-        return;
-    }
-    if let Err(refusal) = decide_again(&gate, &intent).await {
-        tracing::warn!(
-            intent = id,
-            code = refusal.answer().code,
-            cause = refusal.cause(),
-            "an approved request was not carried out"
-        );
+        | State::Unknown => Ok(()),
     }
 }
 
@@ -337,6 +331,7 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::HeadTooLarge(_)
         | Refusal::MethodRefused(_)
         | Refusal::SlowRequest(_)
+        | Refusal::TargetTooLong(_)
         | Refusal::TokenInRequest
         | Refusal::TooMany(_)
         | Refusal::WrongCredential => false,

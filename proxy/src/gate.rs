@@ -17,6 +17,7 @@ use vault::Vault;
 
 use crate::config::Config;
 use crate::exchange;
+use crate::hold;
 use crate::limits::Limits;
 use crate::mint::Mint;
 use crate::pool::Pool;
@@ -126,8 +127,15 @@ impl Gate {
         tokio::spawn(async move { gate.tick().await });
         for intent in self.ledger.intents(&[State::Approved, State::Held], Limits::size(self.limits.pending)) {
             if intent.state == State::Approved || !intent.votes.is_empty() {
-                tokio::spawn(exchange::resume(Arc::clone(self), intent.id));
+                tokio::spawn(Arc::clone(self).resume(intent.id));
             }
+        }
+    }
+
+    async fn resume(self: Arc<Gate>, intent: String) {
+        if let Err(refusal) = exchange::resume(&self, &intent).await {
+            let code = refusal.answer().code;
+            tracing::warn!(intent, code, cause = refusal.cause(), "an approved request was not carried out");
         }
     }
 
@@ -214,15 +222,16 @@ impl Gate {
         }
     }
 
-    /// Removes sealed files past their retention. Held requests cannot be that old: they expire within a week.
+    /// Removes sealed files past their retention, never the request of an intent that still waits.
     async fn sweep(&self) {
-        let sealed = Arc::clone(&self.sealed);
         let age = Limits::seconds(self.limits.retention_hours.saturating_mul(3600));
         let Some(before) = SystemTime::now().checked_sub(age) else { return };
-        match tokio::task::spawn_blocking(move || sealed.sweep(before)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::error!(%error, "old sealed files could not be removed"),
-            Err(error) => tracing::error!(%error, "old sealed files could not be removed"),
+        let waiting = self.ledger.intents(&[State::Approved, State::Executing, State::Held], usize::MAX);
+        let kept = waiting.iter().map(|intent| hold::request_name(&intent.id)).collect();
+        let sealed = Arc::clone(&self.sealed);
+        let swept = tokio::task::spawn_blocking(move || sealed.sweep(before, &kept)).await;
+        if let Err(error) = swept.map_err(anyhow::Error::from).and_then(|swept| swept.map_err(anyhow::Error::from)) {
+            tracing::error!(%error, "old sealed files could not be removed");
         }
     }
 

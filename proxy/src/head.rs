@@ -46,7 +46,8 @@ impl Head {
 /// Reads one head from the front of `raw`. `None` means that more bytes are needed.
 ///
 /// # Errors
-/// [`Refusal::Ambiguous`] for anything two parsers could read differently, [`Refusal::HeadTooLarge`] over a limit,
+/// [`Refusal::Ambiguous`] for anything two parsers could read differently, [`Refusal::HeadTooLarge`] or
+/// [`Refusal::TargetTooLong`] over a limit,
 /// [`Refusal::Expectation`] for an unknown expectation, [`Refusal::MethodRefused`] for TRACE.
 pub fn parse(raw: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
     let Some(end) = end_of_head(raw, limits)? else { return Ok(None) };
@@ -63,7 +64,7 @@ pub fn parse(raw: &[u8], limits: &Limits) -> Result<Option<Head>, Refusal> {
     let framing = framing(&method, minor, &headers)?;
     let head = Head { method, target, minor, headers, framing, bytes: end };
     check_host(&head)?;
-    check_expect(&head)?;
+    check_expect(&head.headers)?;
     Ok(Some(head))
 }
 
@@ -80,6 +81,26 @@ pub fn check_method(method: &str) -> Result<(), Refusal> {
     } else {
         Err(Refusal::ambiguous("the method is not a known one in upper case"))
     }
+}
+
+/// The only expectation is `100-continue` (RFC 9110 section 10.1.1).
+///
+/// # Errors
+/// [`Refusal::Expectation`] for any other.
+pub fn check_expect(headers: &[(String, String)]) -> Result<(), Refusal> {
+    let expected = headers.iter().filter(|(name, _)| name == "expect").map(|(_, value)| value.as_str());
+    match expected.collect::<Vec<_>>().as_slice() {
+        [] => Ok(()),
+        [value] if value.eq_ignore_ascii_case("100-continue") => Ok(()),
+        _ => Err(Refusal::Expectation),
+    }
+}
+
+/// Whether this may be the name of a header.
+pub fn is_name(name: &str) -> bool {
+    // An underscore is a legal token character, but CGI-style servers read `Content_Length` as `Content-Length`.
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^`|~".contains(&byte);
+    !name.is_empty() && name.bytes().all(token)
 }
 
 /// Where the head ends, counted from the start of `raw`; at once an error when no more bytes could mend it.
@@ -132,7 +153,7 @@ fn request_line(line: &str, limits: &Limits) -> Result<(String, String, u8), Ref
         check_method(method)?;
     }
     if target.len() > Limits::size(limits.target_bytes) {
-        return Err(Refusal::HeadTooLarge(format!("the request target is longer than {} bytes", limits.target_bytes)));
+        return Err(Refusal::TargetTooLong(limits.target_bytes));
     }
     if target.is_empty() || target.bytes().any(|byte| !byte.is_ascii_graphic() || byte == b'#') {
         return Err(Refusal::ambiguous("the request target holds white space, a control or a fragment"));
@@ -151,9 +172,7 @@ fn header_line(line: &str, limits: &Limits) -> Result<(String, String), Refusal>
     let Some((name, value)) = line.split_once(':') else {
         return Err(Refusal::ambiguous("a header line has no colon"));
     };
-    // An underscore is a legal token character, but CGI-style servers read `Content_Length` as `Content-Length`.
-    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^`|~".contains(&byte);
-    if name.is_empty() || !name.bytes().all(token) {
+    if !is_name(name) {
         return Err(Refusal::ambiguous("a header name is empty, folded, or holds a character that is not allowed"));
     }
     Ok((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()))
@@ -196,21 +215,6 @@ fn check_host(head: &Head) -> Result<(), Refusal> {
         0 if head.minor == 0 || head.method == "CONNECT" => Ok(()),
         0 => Err(Refusal::ambiguous("there is no Host header")),
         _ => Err(Refusal::ambiguous("there is more than one Host header")),
-    }
-}
-
-fn check_expect(head: &Head) -> Result<(), Refusal> {
-    match head
-        .headers
-        .iter()
-        .filter(|(name, _)| name == "expect")
-        .map(|(_, value)| value.as_str())
-        .collect::<Vec<_>>()
-        .as_slice()
-    {
-        [] => Ok(()),
-        [value] if value.eq_ignore_ascii_case("100-continue") => Ok(()),
-        _ => Err(Refusal::Expectation),
     }
 }
 

@@ -1,7 +1,7 @@
 //! Every limit and timeout of the gate in one table: name, unit, default and the reason for it.
 //!
-//! Each row can be set under `limits:` in `writ.yaml` or by a `WRIT_LIMITS_…` variable. Nothing else in the
-//! program may hold a limit of its own.
+//! Each row can be set under `limits:` in `writ.yaml` or by a `WRIT_LIMITS_…` variable. Constants elsewhere are windows
+//! and counts of a protocol that no operator would tune, each with its reason beside it.
 
 use std::time::Duration;
 

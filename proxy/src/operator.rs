@@ -171,8 +171,10 @@ async fn vote(
             task.ledger.append(drafts).await.map_err(|error| Fault(StatusCode::CONFLICT, error.to_string()))?;
             ledger::crash::point("vote.recorded");
         }
-        exchange::resume(task, intent).await;
-        Ok(())
+        exchange::resume(&task, &intent).await.map_err(|refusal| {
+            let why = if refusal.cause().is_empty() { refusal.answer().detail } else { refusal.cause().to_owned() };
+            Fault(StatusCode::SERVICE_UNAVAILABLE, format!("the vote is recorded, but nothing was sent: {why}"))
+        })
     });
     cast.await.map_err(|error| internal(&error))??;
     Ok(Json(shown(&known(&gate, &id)?)))

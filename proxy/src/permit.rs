@@ -13,13 +13,7 @@ use crate::rulebook::Rulebook;
 
 /// A request that was allowed and may go out once. Made only by [`Permit::record`], taken apart only by the sender.
 ///
-/// There is no other way to make one, and it cannot be copied:
-///
-/// ```compile_fail,E0451
-/// # fn forge(facts: policy::Facts, grant: policy::Grant, receipt: ledger::Receipt) -> writ::permit::Permit {
-/// writ::permit::Permit { facts, grant, receipt }
-/// # }
-/// ```
+/// There is no other way to make one, and it cannot be copied: the cases in `tests/forge/writ` do not compile.
 #[derive(Debug)]
 pub struct Permit {
     facts: Facts,

@@ -368,6 +368,7 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         | Refusal::Pending(_)
         | Refusal::Rejected(..)
         | Refusal::SlowRequest(_)
+        | Refusal::TargetTooLong(_)
         | Refusal::TooMany(_)
         | Refusal::Upstream(_)
         | Refusal::UnknownOutcome(_)

@@ -45,6 +45,8 @@ pub enum Refusal {
     Rejected(String, String),
     /// Agent: did not finish sending within the time allowed.
     SlowRequest(String),
+    /// Agent: the request target is longer than this many bytes.
+    TargetTooLong(u64),
     /// Agent: its own gate token stood in a request that would have left.
     TokenInRequest,
     /// Agent: more than its share.
@@ -217,6 +219,14 @@ impl Refusal {
             SlowRequest(why) => {
                 row(408, "request_timeout", "request timeout", why, "send the whole request at once").closing()
             }
+            TargetTooLong(limit) => row(
+                414,
+                "target_too_long",
+                "request target too long",
+                format!("the request target is longer than {limit} bytes"),
+                "send the parameters in a body",
+            )
+            .closing(),
             TokenInRequest => row(
                 403,
                 "token_in_request",
@@ -279,6 +289,7 @@ impl Refusal {
             | Refusal::Pending(_)
             | Refusal::Rejected(..)
             | Refusal::SlowRequest(_)
+            | Refusal::TargetTooLong(_)
             | Refusal::TokenInRequest
             | Refusal::TooMany(_)
             | Refusal::WrongCredential

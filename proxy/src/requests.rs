@@ -73,12 +73,11 @@ impl Requests {
     }
 
     fn head(&mut self, raw: &[u8]) -> Step {
-        let may_skip = self.heads > 0 && !self.skipped;
-        if raw.is_empty() || raw == b"\r" && may_skip {
+        if raw.is_empty() || raw == b"\r" && !self.skipped {
             return Step::More;
         }
         // RFC 9112 section 2.2: a server ignores one empty line before a request line.
-        if raw.starts_with(b"\r\n") && may_skip {
+        if raw.starts_with(b"\r\n") && !self.skipped {
             self.skipped = true;
             return Step::Drop(2);
         }

@@ -53,7 +53,7 @@ impl Refusal {
     pub fn decision(&self) -> &'static str {
         match self.answer().status.as_u16() {
             _ if self.pending().is_some() => "hold",
-            403 | 410 | 413 | 417 | 421 | 429 => "deny",
+            403 | 410 | 413 | 414 | 417 | 421 | 429 => "deny",
             _ => "error",
         }
     }

@@ -29,7 +29,10 @@ pub struct Rulebook {
 
 /// What the files look like from outside: enough to see that one was written, replaced, added or removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Traces(Vec<(PathBuf, Option<(u64, u64, SystemTime)>)>);
+pub struct Traces(BTreeMap<PathBuf, Option<Seen>>);
+
+/// Inode, length and time of the last change.
+type Seen = (u64, u64, SystemTime);
 
 // === impl Traces ===
 

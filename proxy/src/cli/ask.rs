@@ -1,5 +1,7 @@
 //! Commands that speak to a running gate over its operator door.
 
+use std::time::{Duration, Instant};
+
 use anyhow::{Result, bail};
 use http::Method;
 use serde_json::{Value, json};
@@ -60,13 +62,26 @@ pub(super) async fn vote(home: Home, verdict: &str, vote: &Vote, as_json: bool) 
     let request = shown.get("request");
     let body =
         json!({"rationale": vote.rationale, "digest": field(request, "digest"), "reasons": field(request, "reasons")});
-    let now = door.ask(Method::POST, &format!("{page}/{verdict}"), Some(&body)).await?;
+    let cast = door.ask(Method::POST, &format!("{page}/{verdict}"), Some(&body)).await?;
+    let now = settled(&door, &page, cast).await?;
     if as_json {
         say(&now.to_string());
     } else {
-        say(&format!("{}  {}", vote.id, field(Some(&now), "status")));
+        let upstream = field(now.get("latest"), "status");
+        let upstream = if upstream.is_empty() { upstream } else { format!("  upstream {upstream}") };
+        say(&format!("{}  {}{upstream}", vote.id, field(Some(&now), "status")));
     }
     Ok(Exit::Ok)
+}
+
+/// What became of an approved request, if that shows within some seconds.
+async fn settled(door: &Door, page: &str, mut now: Value) -> Result<Value> {
+    let end = Instant::now() + SETTLE;
+    while ["approved", "executing"].contains(&field(Some(&now), "status").as_str()) && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        now = door.ask(Method::GET, page, None).await?;
+    }
+    Ok(now)
 }
 
 /// Adds, lists or changes agents or operators.
@@ -123,3 +138,6 @@ fn field(of: Option<&Value>, key: &str) -> String {
         Some(other @ (Value::Array(_) | Value::Bool(_) | Value::Number(_) | Value::Object(_))) => other.to_string(),
     }
 }
+
+/// How long a vote waits for its effect before it reports where the intent stands.
+const SETTLE: Duration = Duration::from_secs(5);

@@ -178,7 +178,7 @@ fn l04_d19_heads_over_a_limit() {
     ];
     for raw in heads {
         assert!(
-            matches!(read(raw.as_bytes()), Err(Refusal::HeadTooLarge(_))),
+            matches!(read(raw.as_bytes()), Err(Refusal::HeadTooLarge(_) | Refusal::TargetTooLong(_))),
             "{}",
             &raw.chars().take(40).collect::<String>()
         );
