@@ -127,6 +127,11 @@ impl Ledger {
         Head { seq: head.seq, entry_hash: head.entry_hash, ts: head.ts, origin: self.inner.origin.clone() }
     }
 
+    /// Closes the ledger: every later append is refused until a restart. For whoever finds that it cannot be trusted.
+    pub fn latch(&self, reason: &str) {
+        drop(self.inner.shared.latch(reason.to_owned()));
+    }
+
     /// An intent by id, whatever its state. If the index fails here, the ledger is closed.
     pub fn intent(&self, id: &str) -> Option<Intent> {
         self.or_latch(query::intent(&self.inner.shared, id))

@@ -221,7 +221,13 @@ fn run(line: Line) -> Result<Exit> {
     let json = line.json;
     runtime.block_on(async {
         match line.command {
-            Command::Up => up::run(home?).await.map(|()| Exit::Ok),
+            Command::Up => match up::prepare(home?) {
+                Ok(ready) => up::run(ready).await.map(|()| Exit::Ok),
+                Err(error) => {
+                    say_error(&format!("{error:#}"));
+                    Ok(Exit::Invalid)
+                }
+            },
             Command::Demo => demo::run().await.map(|()| Exit::Ok),
             Command::Init => look::init(&home?),
             Command::Check => look::check(home?),

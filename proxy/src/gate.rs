@@ -125,6 +125,8 @@ impl Gate {
     pub fn start_background(self: &Arc<Gate>) {
         let gate = Arc::clone(self);
         tokio::spawn(async move { gate.tick().await });
+        let ledger = self.ledger.clone();
+        tokio::task::spawn_blocking(move || verify_all(&ledger));
         for intent in self.ledger.intents(&[State::Approved, State::Held], Limits::size(self.limits.pending)) {
             if intent.state == State::Approved || !intent.votes.is_empty() {
                 tokio::spawn(Arc::clone(self).resume(intent.id));
@@ -261,6 +263,17 @@ impl Gate {
             .with("at", Timestamp::now().to_string());
         self.ledger.append(vec![loaded]).await.context("the rules could not be recorded")?;
         Ok(())
+    }
+}
+
+/// Opening verified the end of the chain; this verifies all of it, beside the first requests.
+fn verify_all(ledger: &Ledger) {
+    match ledger.verify() {
+        Ok(verified) => tracing::info!(entries = verified.entries, head = verified.head_hash, "the ledger verifies"),
+        Err(error) => {
+            tracing::error!(%error, "the ledger does not verify; nothing is allowed any more");
+            ledger.latch(&format!("the ledger does not verify: {error}"));
+        }
     }
 }
 

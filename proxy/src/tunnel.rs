@@ -4,6 +4,7 @@
 //! one: what is denied is denied inside, where the agent can read why.
 
 use std::io::Cursor;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::{Buf, BytesMut};
@@ -32,6 +33,14 @@ pub struct Tunnel {
     authority: Authority,
     /// The one name its leaf certificate is for.
     name: ca::Name,
+}
+
+/// Why there is no TLS inside a tunnel.
+enum Unfit {
+    /// The client did not finish: most often it does not trust the gate's CA.
+    Handshake(String),
+    /// It did not even begin.
+    Hello(String),
 }
 
 /// Answers CONNECT requests, starting with `head`, until one is agreed; then serves what comes through it.
@@ -109,7 +118,7 @@ async fn inside(gate: Arc<Gate>, mut wire: Wire, tunnel: Tunnel) {
         }
         Some(_) | None => {
             let refusal = Refusal::ambiguous("what came through the tunnel is neither TLS nor HTTP");
-            record(&gate, &wire, &tunnel.agent, refusal).await;
+            record(&gate, wire.peer, &tunnel.agent, refusal).await;
         }
     }
 }
@@ -130,30 +139,35 @@ async fn tls(gate: Arc<Gate>, wire: Wire, tunnel: Tunnel) {
                 listen::serve_http1(gate, stream, BytesMut::new(), caller).await;
             }
         }
-        Ok(Err(error)) => {
-            tracing::info!(error, host = %tunnel.authority, agent = tunnel.agent, "no TLS inside a tunnel; does the client trust the gate's CA?")
+        Ok(Err(Unfit::Hello(error))) => {
+            tracing::info!(error, host = %tunnel.authority, agent = tunnel.agent, "what came through a tunnel is not TLS");
+            record(&gate, peer, &tunnel.agent, Refusal::ambiguous("what came through the tunnel is not TLS")).await;
+        }
+        Ok(Err(Unfit::Handshake(error))) => {
+            tracing::info!(error, host = %tunnel.authority, agent = tunnel.agent, "no TLS inside a tunnel; does the client trust the gate's CA?");
         }
         Err(_) => {
-            tracing::info!(host = %tunnel.authority, agent = tunnel.agent, "a TLS handshake was not finished in time")
+            tracing::info!(host = %tunnel.authority, agent = tunnel.agent, "a TLS handshake was not finished in time");
         }
     }
 }
 
 /// TLS as the host of the tunnel, and only as that. Another server name gets no certificate of its own: every request
 /// is answered with the mismatch that comes back beside the stream.
-async fn handshake<IO>(gate: &Gate, io: IO, tunnel: &Tunnel) -> Result<(TlsStream<IO>, Option<String>), String>
+async fn handshake<IO>(gate: &Gate, io: IO, tunnel: &Tunnel) -> Result<(TlsStream<IO>, Option<String>), Unfit>
 where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
-    let start = LazyConfigAcceptor::new(Acceptor::default(), io).await.map_err(|error| error.to_string())?;
+    let start = LazyConfigAcceptor::new(Acceptor::default(), io).await;
+    let start = start.map_err(|error| Unfit::Hello(error.to_string()))?;
     let named = start.client_hello().server_name().map(str::to_ascii_lowercase);
     let expected = tunnel.authority.host().ip().is_none().then(|| tunnel.authority.host().as_str());
     let mismatch = (named.as_deref() != expected).then(|| {
         let named = named.as_deref().unwrap_or("no name");
         format!("the tunnel is to {}, the TLS client asked for {named}", tunnel.authority)
     });
-    let config = gate.issuer.server_config(&tunnel.name).map_err(|error| error.to_string())?;
-    let stream = start.into_stream(config).await.map_err(|error| error.to_string())?;
+    let config = gate.issuer.server_config(&tunnel.name).map_err(|error| Unfit::Handshake(error.to_string()))?;
+    let stream = start.into_stream(config).await.map_err(|error| Unfit::Handshake(error.to_string()))?;
     Ok((stream, mismatch))
 }
 
@@ -163,9 +177,9 @@ fn base() -> String {
 }
 
 /// Records what cannot be answered: the client does not speak HTTP.
-async fn record(gate: &Arc<Gate>, wire: &Wire, agent: &str, refusal: Refusal) {
+async fn record(gate: &Arc<Gate>, peer: SocketAddr, agent: &str, refusal: Refusal) {
     if let Ok(trace) = Trace::begin(&HeaderMap::new()) {
-        exchange::refuse(gate, refusal, wire.peer.ip(), Some(agent), &trace).await;
+        exchange::refuse(gate, refusal, peer.ip(), Some(agent), &trace).await;
     }
 }
 

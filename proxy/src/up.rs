@@ -11,6 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::Config;
 use crate::gate::Gate;
 use crate::home::Home;
+use crate::rulebook::Rulebook;
 use crate::setup::{self, FIRST_AGENT};
 use crate::{listen, operator};
 
@@ -25,14 +26,31 @@ pub struct Running {
     pub operator: SocketAddr,
 }
 
-/// Creates what is missing, opens everything and serves until SIGINT or SIGTERM. SIGHUP reloads the rules.
+/// A home that is complete and configured, not yet served.
+#[derive(Debug)]
+pub struct Ready {
+    config: Config,
+    first: bool,
+}
+
+/// Creates what is missing and reads the configuration.
+///
+/// # Errors
+/// What cannot be created, or is wrong with the files, with the remedy.
+pub fn prepare(home: Home) -> Result<Ready> {
+    let first = setup::create(&home)?;
+    let config = Config::load(home)?;
+    Rulebook::load(&config)?;
+    Ok(Ready { config, first })
+}
+
+/// Opens everything and serves until SIGINT or SIGTERM. SIGHUP reloads the rules.
 ///
 /// # Errors
 /// Whatever stops the gate from starting, with the remedy.
-pub async fn run(home: Home) -> Result<()> {
-    let first = setup::create(&home)?;
-    let running = start(Config::load(home)?).await?;
-    announce(&running, first)?;
+pub async fn run(ready: Ready) -> Result<()> {
+    let running = start(ready.config).await?;
+    announce(&running, ready.first)?;
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

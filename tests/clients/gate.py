@@ -1,0 +1,159 @@
+"""The real `writ up`, configured by files as an operator would, and used by the lines it prints."""
+
+import json
+import os
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+from origin import API, GIT, Origin
+
+ROOT = Path(__file__).parents[2]
+TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute()
+WRIT = TARGET / "debug" / "writ"
+
+PLAIN = "plain.example"
+
+SETTINGS = """\
+doors: {{ forward: '127.0.0.1:0', operator: '127.0.0.1:0' }}
+upstream:
+  connect_to:
+    '{api}:443': '127.0.0.1:{tls}'
+    '{git}:443': '127.0.0.1:{tls}'
+    '{plain}:80': '127.0.0.1:{http}'
+"""
+
+DESTINATIONS = """
+  - key: clients.allowed
+    match: {{ host: {api}, methods: [GET, POST], path: /allowed/** }}
+    effect: read
+    policy: clients-allow
+    roots: '{roots}'
+  - key: clients.held
+    match: {{ host: {api}, methods: [GET, POST], path: /held/** }}
+    effect: external_mutation
+    policy: clients-hold
+    roots: '{roots}'
+  - key: plain.allowed
+    match: {{ host: {plain}, path: /allowed/** }}
+    schemes: [http]
+    effect: read
+    policy: clients-allow
+  - key: plain.held
+    match: {{ host: {plain}, path: /held/** }}
+    schemes: [http]
+    effect: external_mutation
+    policy: clients-hold
+  - key: git.fetch
+    match:
+      - {{ host: {git}, methods: [GET], path: /*/*/info/refs }}
+      - {{ host: {git}, methods: [POST], path: /*/*/git-upload-pack }}
+    effect: read
+    policy: clients-allow
+    roots: '{roots}'
+  - key: git.push
+    match: {{ host: {git}, methods: [POST], path: /waits/*/git-receive-pack }}
+    effect: external_mutation
+    policy: clients-hold
+    roots: '{roots}'
+    wait_seconds: 60
+  - key: git.push-later
+    match: {{ host: {git}, methods: [POST], path: /later/*/git-receive-pack }}
+    effect: external_mutation
+    policy: clients-hold
+    roots: '{roots}'
+"""
+
+ALLOW = "destinations: [clients.allowed, plain.allowed, git.fetch]\nrequire_approval: never\n"
+HOLD = "destinations: [clients.held, plain.held, git.push, git.push-later]\nrequire_approval: always\n"
+
+
+class Gate:
+    """A running gate. `env` is the environment of an agent's shell after the printed lines were pasted."""
+
+    def __init__(self, folder: Path, origin: Origin) -> None:
+        self.home = folder / "writ"
+        self._env = clean_env(folder) | {"WRIT_HOME": str(self.home)}
+        self.writ("init")
+        configure(self.home, origin)
+        with (folder / "writ.log").open("wb") as log:
+            pipe = subprocess.PIPE
+            self._process = subprocess.Popen([str(WRIT), "up"], env=self._env, stdout=pipe, stderr=log, text=True)
+        self.printed = self._read_until("Ctrl-C")
+        if self._process.poll() is not None:
+            raise RuntimeError((folder / "writ.log").read_text())
+        self._env["WRIT_DOORS_OPERATOR"] = self.shown("operator door").removeprefix("http://")
+        self.env = pasted(self.printed, clean_env(folder))
+
+    def shown(self, label: str) -> str:
+        """What `writ up` printed after this label."""
+        [value] = [line.strip().removeprefix(label) for line in self.printed if line.strip().startswith(label)]
+        return value.strip()
+
+    def writ(self, *arguments: str) -> str:
+        """Runs a command of the operator's."""
+        command = [str(WRIT), *arguments]
+        done = subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def approve(self, intent: str) -> None:
+        self.writ("approve", intent, "--rationale", "looked at it")
+
+    def pending(self, path: str) -> list[dict[str, Any]]:
+        """What waits for approval at this path."""
+        waiting = json.loads(self.writ("pending", "--json"))["intents"]
+        return [intent for intent in waiting if intent["request"]["path"] == path]
+
+    def settled(self, intent: str) -> None:
+        """Waits until the gate has carried out what was approved, as its agent would."""
+        url = f"http://writ.internal/v1/intents/{intent}?wait=20"
+        command = ["curl", "--silent", "--fail", "--max-time", "30", url]
+        page = subprocess.run(command, env=self.env, capture_output=True, timeout=60, check=True).stdout
+        assert json.loads(page)["status"] == "succeeded", page
+
+    def stop(self) -> int:
+        self._process.terminate()
+        try:
+            return self._process.wait(timeout=30)
+        finally:
+            self._process.kill()
+            self._process.communicate()
+
+    def _read_until(self, last: str) -> list[str]:
+        assert self._process.stdout is not None
+        # A gate that says nothing is ended, which ends what it prints.
+        deadline = threading.Timer(30, self._process.kill)
+        deadline.start()
+        lines = []
+        for line in self._process.stdout:
+            lines.append(line.rstrip("\n"))
+            if last in line:
+                break
+        deadline.cancel()
+        return lines
+
+
+def configure(home: Path, origin: Origin) -> None:
+    """Adds to the starter files what the tests ask for."""
+    values = {"api": API, "git": GIT, "plain": PLAIN, "roots": origin.roots}
+    ports = {"tls": origin.tls_port, "http": origin.plain_port}
+    (home / "writ.yaml").write_text(SETTINGS.format(**values, **ports))
+    with (home / "destinations.yaml").open("a") as destinations:
+        destinations.write(DESTINATIONS.format(**values))
+    (home / "policies" / "clients-allow.yaml").write_text(ALLOW)
+    (home / "policies" / "clients-hold.yaml").write_text(HOLD)
+
+
+def clean_env(home: Path) -> dict[str, str]:
+    """No proxy, no authority and no client configuration that this machine may have set."""
+    return {"HOME": str(home), "LANG": "C.UTF-8", "PATH": os.environ["PATH"]}
+
+
+def pasted(printed: list[str], env: dict[str, str]) -> dict[str, str]:
+    """The environment of a shell in which every printed `export` line was run."""
+    exports = [line for line in printed if line.strip().startswith("export ")]
+    script = "\n".join(["set -eu", *exports, "exec env -0"])
+    output = subprocess.run(["bash", "-c", script], env=env, capture_output=True, text=True, timeout=30, check=True)
+    return dict(variable.split("=", 1) for variable in output.stdout.split("\0") if variable)

@@ -1,0 +1,29 @@
+//! The gate from outside: the real program, real sockets, and a server behind it that tells what reached it.
+//!
+//! One binary for all of it; each file is one theme. Nothing here looks into the gate's memory.
+
+#[cfg(test)]
+mod harness;
+
+#[cfg(test)]
+mod approval;
+#[cfg(test)]
+mod bad_input;
+#[cfg(test)]
+mod examples;
+#[cfg(test)]
+mod flow;
+#[cfg(test)]
+mod forgery;
+#[cfg(test)]
+mod limits;
+#[cfg(test)]
+mod order;
+#[cfg(test)]
+mod replies;
+#[cfg(test)]
+mod restart;
+#[cfg(test)]
+mod start;
+#[cfg(test)]
+mod starter;
