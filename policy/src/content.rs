@@ -1,10 +1,12 @@
 //! What a body is: its declared type, whether the bytes agree, and its one reading.
 //!
-//! Reading is lazy and done at most once per decision. A body under a `Content-Encoding` is never decoded: it cannot be
-//! read, and rules about content treat it as the worst that it could hold.
+//! Reading is lazy and done at most once per decision. A body under one `Content-Encoding` is decoded within bounds;
+//! what cannot be decoded cannot be read, and rules about content treat it as the worst that it could hold.
 
+use std::borrow::Cow;
 use std::cell::OnceCell;
 
+use crate::encoding;
 use crate::facts::Facts;
 use crate::form;
 use crate::json::{Json, Unreadable};
@@ -15,6 +17,7 @@ use crate::multipart::{self, Part};
 pub(crate) struct Content<'a> {
     facts: &'a Facts,
     media: Result<Media, Unreadable>,
+    bytes: OnceCell<Result<Cow<'a, [u8]>, Unreadable>>,
     json: OnceCell<Result<Json, Unreadable>>,
 }
 
@@ -44,7 +47,7 @@ pub(crate) enum Family {
 
 impl<'a> Content<'a> {
     pub(crate) fn new(facts: &'a Facts) -> Self {
-        Self { facts, media: read_media(facts), json: OnceCell::new() }
+        Self { facts, media: read_media(facts), bytes: OnceCell::new(), json: OnceCell::new() }
     }
 
     pub(crate) fn facts(&self) -> &'a Facts {
@@ -56,14 +59,14 @@ impl<'a> Content<'a> {
         self.media.as_ref().map_err(|why| *why)
     }
 
-    /// The bytes, unless they are encoded.
-    pub(crate) fn bytes(&self) -> Result<&'a [u8], Unreadable> {
-        let identity = self.facts.header("content-encoding").all(|value| value.trim().eq_ignore_ascii_case("identity"));
-        if identity { Ok(self.facts.body.bytes()) } else { Err(Unreadable("the body is compressed or encoded")) }
+    /// The bytes, decoded.
+    pub(crate) fn bytes(&self) -> Result<&[u8], Unreadable> {
+        let decode = || encoding::decode(self.facts.body.bytes(), self.facts.header("content-encoding"));
+        self.bytes.get_or_init(decode).as_deref().map_err(|why| *why)
     }
 
     /// The body as text: UTF-8 without null octets, which would be UTF-16 or worse.
-    pub(crate) fn text(&self) -> Result<&'a str, Unreadable> {
+    pub(crate) fn text(&self) -> Result<&str, Unreadable> {
         let text = std::str::from_utf8(self.bytes()?).map_err(|_| Unreadable("the body is not UTF-8 text"))?;
         if text.contains('\0') { Err(Unreadable("the body has null octets")) } else { Ok(text) }
     }
@@ -91,7 +94,7 @@ impl<'a> Content<'a> {
     }
 
     /// The parts of a multipart body, if it is declared as such.
-    pub(crate) fn parts(&self) -> Result<Vec<Part<'a>>, Unreadable> {
+    pub(crate) fn parts(&self) -> Result<Vec<Part<'_>>, Unreadable> {
         let boundary = self.media()?.boundary.as_deref().ok_or(Unreadable("the multipart boundary is missing"))?;
         self.declared(Family::Multipart)?;
         multipart::parts(self.bytes()?, boundary)

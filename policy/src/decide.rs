@@ -13,10 +13,12 @@ use crate::approval;
 use crate::case::{Case, Readings};
 use crate::content::Content;
 use crate::destination::{Destination, Effect};
+use crate::dlp::Findings;
 use crate::extract::Reading;
 use crate::facts::{Facts, Vote};
 use crate::json::Unreadable;
-use crate::policy::Policy;
+use crate::policy::{Judgement, Policy};
+use crate::risk::Risk;
 use crate::rules::Rules;
 
 /// What happens to a request.
@@ -66,12 +68,19 @@ pub struct Basis {
     pub policy: Option<String>,
     /// SHA-256 in hex over the bytes of the policy's file.
     pub policy_hash: Option<String>,
+    /// The gate's environment, when it changes the policy.
+    pub environment: Option<String>,
     /// SHA-256 in hex over the bytes of the destinations file.
     pub destinations_hash: String,
     /// Every rule that spoke, the strictest first.
     pub rules: Vec<Match>,
     /// Measured values by name; `unmeasurable: why` where there is none.
     pub measured: BTreeMap<String, String>,
+    /// SHA-256 in hex over the detectors of sensitive data; none when the policy looks for none. What they found is
+    /// among the measured values, as `dlp.DETECTOR` with the number of different finds.
+    pub dlp: Option<String>,
+    /// How risky the request is; none when no destination matches.
+    pub risk: Option<Risk>,
     /// The intent digest, see [`Facts::digest`]; with an empty destination key when none matches.
     pub digest: String,
 }
@@ -174,9 +183,9 @@ impl Rules {
         let readings: Readings =
             destination.measure.iter().map(|(name, measure)| (name.clone(), measure.read(name, &content))).collect();
         let policy = self.policy(&destination.policy);
-        let mut rules = match policy {
+        let Judgement { mut rules, findings, risk } = match policy {
             Some(policy) => policy.judge(&Case::new(destination, &content, &readings, now)),
-            None => vec![missing_policy(&destination.policy)],
+            None => Judgement { rules: vec![missing_policy(&destination.policy)], ..Judgement::default() },
         };
         if rules.is_empty() {
             rules.push(default_rule(destination.effect));
@@ -191,9 +200,16 @@ impl Rules {
             effect: Some(destination.effect),
             policy: Some(destination.policy.clone()),
             policy_hash: policy.map(|policy| policy.hash.clone()),
+            environment: policy.and_then(|policy| policy.environment.clone()),
             destinations_hash: self.destinations_hash().to_owned(),
-            measured: readings.iter().map(|(name, reading)| (name.clone(), show(name, reading, policy))).collect(),
+            measured: readings
+                .iter()
+                .map(|(name, reading)| (name.clone(), show(name, reading, policy)))
+                .chain(findings.into_iter().flat_map(show_findings))
+                .collect(),
             rules,
+            risk,
+            dlp: policy.and_then(Policy::dlp_hash).map(str::to_owned),
             digest,
         };
         let grant = |basis, votes| {
@@ -219,9 +235,12 @@ impl Rules {
             effect: None,
             policy: None,
             policy_hash: None,
+            environment: None,
             destinations_hash: self.destinations_hash().to_owned(),
             rules: vec![unknown],
             measured: BTreeMap::new(),
+            dlp: None,
+            risk: None,
             digest: facts.digest(""),
         }
     }
@@ -258,6 +277,13 @@ fn show(name: &str, reading: &Result<Reading, Unreadable>, policy: Option<&Polic
         Err(why) => Err(*why),
     };
     reading.map_or_else(|why| format!("unmeasurable: {why}"), Reading::to_string)
+}
+
+fn show_findings(findings: Findings) -> Vec<(String, String)> {
+    match findings {
+        Ok(found) => found.into_iter().map(|((_, id), count)| (format!("dlp.{id}"), count.to_string())).collect(),
+        Err(why) => vec![("dlp".to_owned(), format!("unmeasurable: {why}"))],
+    }
 }
 
 /// What holds when no rule speaks.

@@ -300,7 +300,7 @@ fn compile_measures(
     let mut measures = BTreeMap::new();
     for (name, entry) in entries {
         let path = [LIST, Step::Item(at), Step::Key("measure"), Step::Key(name)];
-        if !is_key(name) {
+        if !is_key(name) || name.starts_with("dlp") {
             faults.note(
                 &path,
                 format_args!("`{name}` is no name of a measured value"),

@@ -44,6 +44,8 @@ pub struct LoadError {
 pub(crate) struct Faults<'a> {
     source: &'a Source,
     found: Vec<LoadError>,
+    /// The environment whose policy is looked at, which has some keys of its own.
+    environment: Option<String>,
 }
 
 /// `destinations.yaml`.
@@ -123,16 +125,48 @@ impl fmt::Display for LoadError {
 
 impl<'a> Faults<'a> {
     pub(crate) fn new(source: &'a Source) -> Self {
-        Self { source, found: Vec::new() }
+        Self { source, found: Vec::new(), environment: None }
+    }
+
+    /// From now on notes faults of the policy as an environment changes it.
+    pub(crate) fn enter(&mut self, environment: &str) {
+        self.environment = Some(environment.to_owned());
+    }
+
+    /// From now on notes faults of the policy as it is.
+    pub(crate) fn leave(&mut self) {
+        self.environment = None;
     }
 
     /// Notes a fault at the node that `path` leads to.
     pub(crate) fn note(&mut self, path: &[Step<'_>], message: impl fmt::Display, remedy: &str) {
         // Finding the line reads the file once more; nobody corrects more than this at a time.
-        if self.found.len() < MAX_FAULTS {
-            let at = yaml::locate(self.source, path);
-            self.found.push(LoadError::new(self.source, at, &message.to_string(), remedy));
+        if self.found.len() >= MAX_FAULTS {
+            return;
         }
+        let error = LoadError::new(self.source, yaml::locate(self.source, path), &message.to_string(), remedy);
+        match self.environment.as_deref() {
+            None => self.found.push(error),
+            Some(environment) => {
+                if let Some(at) = self.locate_change(environment, path) {
+                    self.found.push(LoadError::new(self.source, Some(at), &error.message, remedy));
+                } else if !self.found.contains(&error) {
+                    let message = format!("in the environment `{environment}`, {}", error.message);
+                    self.found.push(LoadError { message, ..error });
+                }
+            }
+        }
+    }
+
+    /// Where an environment has the node, if it has that key.
+    fn locate_change(&self, environment: &str, path: &[Step<'_>]) -> Option<(usize, usize)> {
+        let changes = [Step::Key("environments"), Step::Key(environment)];
+        let locate = |path: &[Step<'_>]| {
+            let path: Vec<Step<'_>> = changes.iter().chain(path).copied().collect();
+            yaml::locate(self.source, &path)
+        };
+        // A key that is not there is located where the mapping stands that should have it.
+        (locate(path.get(..1)?) != locate(&[])).then(|| locate(path)).flatten()
     }
 
     /// Notes a fault at the end of `path`, which begins at the node that `base` leads to.

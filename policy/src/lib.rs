@@ -20,7 +20,7 @@
 //!     .to_owned(),
 //! };
 //! let refunds = Source { name: "policies/refunds.yaml".to_owned(), text: "auto_approve_under: {amount: 5000}".to_owned() };
-//! let rules = Rules::load(&destinations, &[("refunds".to_owned(), refunds)], &BTreeSet::new()).map_err(|errors| errors[0].clone())?;
+//! let rules = Rules::load(&destinations, &[("refunds".to_owned(), refunds)], &BTreeSet::new(), None).map_err(|errors| errors[0].clone())?;
 //!
 //! let facts = Facts {
 //!     agent: "support".to_owned(),
@@ -49,7 +49,10 @@ mod content;
 mod decide;
 mod decimal;
 mod destination;
+mod detector;
+mod dlp;
 mod document;
+mod encoding;
 mod extract;
 mod facts;
 mod field;
@@ -61,12 +64,14 @@ mod pattern;
 mod policy;
 mod policy_file;
 mod recipients;
+mod risk;
 mod rule;
 mod rules;
 mod scan;
 mod template;
 mod texts;
 mod thresholds;
+mod views;
 mod window;
 pub mod yaml;
 
@@ -75,4 +80,5 @@ pub use decide::{Basis, Decision, Denial, Grant, Hold, Match, Verdict};
 pub use destination::{Destination, Effect};
 pub use document::{LoadError, Source};
 pub use facts::{Ballot, Body, Facts, Vote};
+pub use risk::{Level, Risk};
 pub use rules::Rules;

@@ -13,11 +13,13 @@ use crate::case::{Case, Opinion};
 use crate::check::FieldCheck;
 use crate::decide::Match;
 use crate::destination::Destination;
+use crate::dlp::{Dlp, Findings};
 use crate::document::{Faults, Source};
 use crate::extract::RECIPIENTS;
 use crate::facts::sha256_hex;
 use crate::policy_file::{FieldCheckEntry, PolicyFile, RequireApproval};
 use crate::recipients::{self, Recipients};
+use crate::risk::{Risk, RiskLimits};
 use crate::rule::{self, Rule};
 use crate::scan::{Terms, TermsError};
 use crate::template::Templates;
@@ -30,12 +32,15 @@ pub(crate) struct Policy {
     pub(crate) id: String,
     /// SHA-256 in hex over the file's bytes.
     pub(crate) hash: String,
+    /// The environment for which it is changed.
+    pub(crate) environment: Option<String>,
     /// The destinations it may be used for; any when absent.
     pub(crate) destinations: Option<Vec<String>>,
     pub(crate) approvals: u32,
     pub(crate) expiry: SignedDuration,
     types: Option<AllowedTypes>,
     terms: Option<Terms>,
+    dlp: Option<Dlp>,
     checks: Vec<FieldCheck>,
     rules: Vec<Rule>,
     approval: Option<RequireApproval>,
@@ -43,6 +48,17 @@ pub(crate) struct Policy {
     watched: Watched,
     templates: Option<Templates>,
     recipients: Option<Recipients>,
+    risk: Option<RiskLimits>,
+}
+
+/// What a policy says about one request.
+#[derive(Debug, Default)]
+pub(crate) struct Judgement {
+    /// The rules that spoke.
+    pub(crate) rules: Vec<Match>,
+    /// The sensitive data found, where it was looked for.
+    pub(crate) findings: Option<Findings>,
+    pub(crate) risk: Option<Risk>,
 }
 
 // === impl Policy ===
@@ -54,17 +70,20 @@ impl Policy {
         Self {
             id: id.to_owned(),
             hash: sha256_hex(source.text.as_bytes()),
+            environment: None,
             destinations: file.destinations,
             approvals: file.require_approvals.unwrap_or(1),
             expiry: SignedDuration::from_mins(i64::from(file.expiry_minutes.unwrap_or(DEFAULT_EXPIRY))),
             types: file.allowed_types.map(|entries| AllowedTypes::compile(&entries, faults)),
             terms: file.block_if_terms.and_then(|terms| compile_terms(&terms, faults)),
+            dlp: Dlp::compile(file.dlp, file.block_if_pii == Some(true), faults),
             checks: compile_checks(file.field_checks, faults),
             rules: rule::compile(file.rules, faults),
             approval: file.require_approval,
             thresholds: Thresholds::compile(file.auto_approve_under, file.require_approval_over, faults),
             watched: Watched::compile(file.require_approval_for, faults),
-            templates: file.require_approval_if_template_error.then(Templates::compile).flatten(),
+            templates: file.require_approval_if_template_error.filter(|on| *on).and_then(|_| Templates::compile()),
+            risk: file.risk.map(|entry| RiskLimits::compile(&entry, faults)),
             recipients: file.allowed_recipients.map(|entries| Recipients::compile(&entries, faults)),
         }
     }
@@ -81,8 +100,8 @@ impl Policy {
         self.thresholds.names().any(|(_, limited)| limited == name)
     }
 
-    /// What every rule says, in the order of this function.
-    pub(crate) fn judge(&self, case: &Case<'_>) -> Vec<Match> {
+    /// What every rule says, in the order of this function, and what it rests on.
+    pub(crate) fn judge(&self, case: &Case<'_>) -> Judgement {
         let opinions = [
             ("allowed_types", self.types.as_ref().and_then(|types| types.judge(case))),
             ("block_if_terms", self.judge_terms(case)),
@@ -95,11 +114,23 @@ impl Policy {
             (recipients::KEY, self.recipients.as_ref().and_then(|recipients| recipients.judge(case))),
         ];
         let fields = opinions.into_iter().filter_map(|(field, opinion)| Some(self.speak(field, opinion?)));
-        let rules = self
-            .rules
-            .iter()
-            .filter_map(|rule| rule.judge(case).map(|opinion| self.speak(&format!("rules/{}", rule.id), opinion)));
-        fields.chain(rules).collect()
+        let mut rules: Vec<Match> = fields.collect();
+        let findings = self.dlp.as_ref().map(|dlp| (dlp, dlp.find(case)));
+        if let Some((dlp, findings)) = &findings {
+            rules.extend(dlp.judge(findings).into_iter().map(|(field, opinion)| self.speak(field, opinion)));
+        }
+        let own = self.rules.iter().filter_map(|rule| rule.judge(case).map(|opinion| (rule, opinion)));
+        rules.extend(own.map(|(rule, opinion)| self.speak(&format!("rules/{}", rule.id), opinion)));
+        let findings = findings.map(|(_, findings)| findings);
+        let risk = Risk::of(case, findings.as_ref());
+        let risky = self.risk.as_ref().and_then(|limits| limits.judge(&risk));
+        rules.extend(risky.map(|opinion| self.speak("risk", opinion)));
+        Judgement { rules, findings, risk: Some(risk) }
+    }
+
+    /// The hash of its detectors of sensitive data.
+    pub(crate) fn dlp_hash(&self) -> Option<&str> {
+        self.dlp.as_ref().map(|dlp| dlp.hash.as_str())
     }
 
     fn judge_terms(&self, case: &Case<'_>) -> Option<Opinion> {

@@ -12,27 +12,30 @@ use serde::{Deserialize, Deserializer};
 use crate::decide::Verdict;
 use crate::decimal::Decimal;
 
-/// `policies/ID.yaml`.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// `policies/ID.yaml`, or what one environment changes of it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct PolicyFile {
     pub(crate) id: Option<String>,
-    #[serde(default, rename = "description")]
-    pub(crate) _description: String,
+    pub(crate) description: Option<String>,
     pub(crate) destinations: Option<Vec<String>>,
     pub(crate) allowed_types: Option<Vec<String>>,
     pub(crate) block_if_terms: Option<Vec<String>>,
+    pub(crate) block_if_pii: Option<bool>,
+    pub(crate) dlp: Option<DlpEntry>,
     pub(crate) field_checks: Option<Vec<FieldCheckEntry>>,
     pub(crate) rules: Option<Vec<RuleEntry>>,
     pub(crate) require_approval: Option<RequireApproval>,
     pub(crate) auto_approve_under: Option<Limits>,
     pub(crate) require_approval_over: Option<Limits>,
     pub(crate) require_approval_for: Option<ApprovalFor>,
-    #[serde(default)]
-    pub(crate) require_approval_if_template_error: bool,
+    pub(crate) require_approval_if_template_error: Option<bool>,
     pub(crate) allowed_recipients: Option<Vec<String>>,
+    pub(crate) risk: Option<RiskEntry>,
     pub(crate) expiry_minutes: Option<u32>,
     pub(crate) require_approvals: Option<u32>,
+    /// What differs where the gate's configuration names an environment; each key given replaces the policy's own.
+    pub(crate) environments: BTreeMap<String, PolicyFile>,
 }
 
 /// The two values of `require_approval`.
@@ -41,6 +44,35 @@ pub(crate) struct PolicyFile {
 pub(crate) enum RequireApproval {
     Always,
     Never,
+}
+
+/// Which sensitive data is looked for, and what is done about it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DlpEntry {
+    #[serde(default)]
+    pub(crate) rules: Vec<String>,
+    #[serde(default)]
+    pub(crate) custom: Vec<CustomEntry>,
+    pub(crate) action: DlpAction,
+}
+
+/// A pattern of an operator's own.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CustomEntry {
+    pub(crate) id: String,
+    pub(crate) pattern: String,
+}
+
+/// What is done when sensitive data is found, or cannot be looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum DlpAction {
+    Block,
+    Hold,
+    /// Only count.
+    Observe,
 }
 
 /// An entry of `field_checks`.
@@ -55,6 +87,14 @@ pub(crate) struct FieldCheckEntry {
     pub(crate) max_length: Option<usize>,
     pub(crate) pattern: Option<String>,
     pub(crate) one_of: Option<Vec<Scalar>>,
+}
+
+/// From which risk on a request is held or denied.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RiskEntry {
+    pub(crate) hold_at: Option<u32>,
+    pub(crate) block_at: Option<u32>,
 }
 
 /// An entry of `rules`.
@@ -136,6 +176,38 @@ pub(crate) struct ApprovalFor(pub(crate) Vec<(String, Scalar)>);
 /// Limits by measured name; a plain number limits `records`.
 #[derive(Clone, Debug)]
 pub(crate) struct Limits(pub(crate) BTreeMap<String, Decimal>);
+
+// === impl PolicyFile ===
+
+impl PolicyFile {
+    /// The policy with the keys that `changes` gives in place of its own.
+    pub(crate) fn changed_by(&self, changes: &Self) -> Self {
+        let (base, changes) = (self.clone(), changes.clone());
+        Self {
+            id: base.id,
+            description: base.description,
+            destinations: base.destinations,
+            allowed_types: changes.allowed_types.or(base.allowed_types),
+            block_if_terms: changes.block_if_terms.or(base.block_if_terms),
+            block_if_pii: changes.block_if_pii.or(base.block_if_pii),
+            dlp: changes.dlp.or(base.dlp),
+            field_checks: changes.field_checks.or(base.field_checks),
+            rules: changes.rules.or(base.rules),
+            require_approval: changes.require_approval.or(base.require_approval),
+            auto_approve_under: changes.auto_approve_under.or(base.auto_approve_under),
+            require_approval_over: changes.require_approval_over.or(base.require_approval_over),
+            require_approval_for: changes.require_approval_for.or(base.require_approval_for),
+            require_approval_if_template_error: changes
+                .require_approval_if_template_error
+                .or(base.require_approval_if_template_error),
+            allowed_recipients: changes.allowed_recipients.or(base.allowed_recipients),
+            risk: changes.risk.or(base.risk),
+            expiry_minutes: changes.expiry_minutes.or(base.expiry_minutes),
+            require_approvals: changes.require_approvals.or(base.require_approvals),
+            environments: BTreeMap::new(),
+        }
+    }
+}
 
 // === impl Scalar ===
 

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::authority::Authority;
-use crate::destination::{Destination, Index};
+use crate::destination::{Destination, Index, is_key};
 use crate::document::{DestinationsFile, Faults, LoadError, Source};
 use crate::facts::sha256_hex;
 use crate::policy::{self, Policy};
@@ -23,11 +23,18 @@ pub struct Rules {
     texts: Vec<(String, Source)>,
 }
 
+/// One policy, as it is and as each environment changes it.
+struct Variants {
+    base: Policy,
+    changed: BTreeMap<String, Policy>,
+}
+
 // === impl Rules ===
 
 impl Rules {
-    /// Loads a snapshot from the text of the destinations file, the policies (id from the file's name, text) and the
-    /// names of the credentials there are.
+    /// Loads a snapshot from the text of the destinations file, the policies (id from the file's name, text), the
+    /// names of the credentials there are, and the environment that the gate is in. The policies of all environments
+    /// are checked, whichever it is.
     ///
     /// # Errors
     ///
@@ -36,6 +43,7 @@ impl Rules {
         destinations: &Source,
         policies: &[(String, Source)],
         credentials: &BTreeSet<String>,
+        environment: Option<&str>,
     ) -> Result<Self, Vec<LoadError>> {
         let mut errors = Vec::new();
         let mut compiled = Vec::new();
@@ -46,10 +54,11 @@ impl Rules {
                 faults.note(&[], format_args!("there is already a policy `{id}`"), "keep one of the two files");
             }
             match yaml::read::<PolicyFile>(source) {
-                Ok(file) => compiled.push((Policy::compile(id, file, source, &mut faults), faults)),
+                Ok(file) => compiled.push((Variants::compile(id, &file, source, &mut faults), faults)),
                 Err(error) => errors.push(error),
             }
         }
+        check_environment(environment, &mut compiled);
         let mut faults = Faults::new(destinations);
         let entries = match yaml::read::<DestinationsFile>(destinations) {
             Ok(file) => compile_destinations(file, credentials, &mut faults),
@@ -60,14 +69,15 @@ impl Rules {
             }
         };
         check_policies(&entries, &given, &compiled, &mut faults);
-        for (policy, faults) in &mut compiled {
-            check_use(policy, &entries, faults);
+        for (variants, faults) in &mut compiled {
+            variants.check_use(&entries, faults);
         }
         let index = Index::build(&entries, &mut faults);
         errors.extend(faults.into_errors());
         let mut policies_by_id = BTreeMap::new();
-        for (policy, faults) in compiled {
+        for (variants, faults) in compiled {
             errors.extend(faults.into_errors());
+            let policy = variants.choose(environment);
             policies_by_id.insert(policy.id.clone(), policy);
         }
         if !errors.is_empty() {
@@ -108,6 +118,54 @@ impl Rules {
     }
 }
 
+// === impl Variants ===
+
+impl Variants {
+    fn compile(id: &str, file: &PolicyFile, source: &Source, faults: &mut Faults<'_>) -> Self {
+        let base = Policy::compile(id, file.clone(), source, faults);
+        let mut changed = BTreeMap::new();
+        for (name, changes) in &file.environments {
+            let at = [Step::Key("environments"), Step::Key(name)];
+            if !is_key(name) {
+                faults.note(&at, "this is no name of an environment", "use lower-case letters, digits, `-` and `_`");
+            }
+            let fixed = [
+                ("id", changes.id.is_some()),
+                ("description", changes.description.is_some()),
+                ("destinations", changes.destinations.is_some()),
+                ("environments", !changes.environments.is_empty()),
+            ];
+            for (key, _) in fixed.iter().filter(|(_, given)| *given) {
+                let message = format!("an environment cannot change `{key}`");
+                faults.note_below(&at, &[Step::Key(key)], message, "remove the key there");
+            }
+        }
+        for (name, changes) in &file.environments {
+            faults.enter(name);
+            let mut policy = Policy::compile(id, file.changed_by(changes), source, faults);
+            policy.environment = Some(name.clone());
+            changed.insert(name.clone(), policy);
+        }
+        faults.leave();
+        Self { base, changed }
+    }
+
+    fn check_use(&self, destinations: &[Destination], faults: &mut Faults<'_>) {
+        let users = destinations.iter().filter(|destination| destination.policy == self.base.id);
+        let users: BTreeMap<&str, &Destination> = users.map(|user| (user.key.as_str(), user)).collect();
+        policy::check_use(&self.base, &users, faults);
+        for (name, policy) in &self.changed {
+            faults.enter(name);
+            policy::check_use(policy, &users, faults);
+        }
+        faults.leave();
+    }
+
+    fn choose(mut self, environment: Option<&str>) -> Policy {
+        environment.and_then(|name| self.changed.remove(name)).unwrap_or(self.base)
+    }
+}
+
 fn compile_destinations(
     file: DestinationsFile,
     credentials: &BTreeSet<String>,
@@ -129,7 +187,7 @@ fn compile_destinations(
 fn check_policies(
     destinations: &[Destination],
     given: &BTreeSet<&str>,
-    compiled: &[(Policy, Faults<'_>)],
+    compiled: &[(Variants, Faults<'_>)],
     faults: &mut Faults<'_>,
 ) {
     for (at, destination) in destinations.iter().enumerate() {
@@ -138,8 +196,11 @@ fn check_policies(
         if !given.contains(id.as_str()) {
             faults.note(&path, format_args!("there is no policy `{id}`"), "add its file or correct the name");
         }
-        let list =
-            compiled.iter().find(|(policy, _)| policy.id == *id).and_then(|(policy, _)| policy.destinations.as_ref());
+        let list = compiled
+            .iter()
+            .map(|(variants, _)| &variants.base)
+            .find(|policy| policy.id == *id)
+            .and_then(|policy| policy.destinations.as_ref());
         if list.is_some_and(|list| !list.contains(&destination.key)) {
             let message = format!("the policy `{id}` does not list `{}`", destination.key);
             faults.note(&path, message, "add the key to its `destinations` or choose another policy");
@@ -147,8 +208,14 @@ fn check_policies(
     }
 }
 
-fn check_use(policy: &Policy, destinations: &[Destination], faults: &mut Faults<'_>) {
-    let users = destinations.iter().filter(|destination| destination.policy == policy.id);
-    let users: BTreeMap<&str, &Destination> = users.map(|user| (user.key.as_str(), user)).collect();
-    policy::check_use(policy, &users, faults);
+/// Notes an environment that no policy knows, when there are some that know others: it is likely misspelled.
+fn check_environment(environment: Option<&str>, compiled: &mut [(Variants, Faults<'_>)]) {
+    let Some(name) = environment else { return };
+    if compiled.iter().any(|(variants, _)| variants.changed.contains_key(name)) {
+        return;
+    }
+    if let Some((_, faults)) = compiled.iter_mut().find(|(variants, _)| !variants.changed.is_empty()) {
+        let message = format!("the gate is in the environment `{name}`, which no policy has");
+        faults.note(&[Step::Key("environments")], message, "correct the gate's setting, or add the environment");
+    }
 }

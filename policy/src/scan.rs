@@ -1,23 +1,28 @@
 //! Looking for terms, however they are spelled.
 //!
-//! Term and text are folded alike: case, invisible characters, full-width and mathematical letters, common Latin
-//! look-alikes from Cyrillic and Greek, accents, and digits for letters. What is not folded: other languages' words,
-//! text inside images or archives, base64. A term must never be echoed from the text, only from the policy.
+//! Texts are folded: case, invisible characters, compatibility forms, accents, and look-alikes from other scripts. The
+//! patterns of the terms allow for the rest: digits and signs for letters, letters repeated, words torn apart or written
+//! together. What is not found: other languages' words, text inside images or archives, ciphers. A term must never be
+//! echoed from the text, only from the policy.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+use std::fmt::Write;
 use std::sync::LazyLock;
 
-use regex::{Regex, RegexBuilder};
+use regex::{RegexSet, RegexSetBuilder};
+use unicode_normalization::UnicodeNormalization;
+
+use crate::views::is_invisible;
 
 /// The terms of one policy, compiled.
 #[derive(Debug)]
 pub(crate) struct Terms {
-    /// Finds terms between word boundaries of the folded view.
-    words: Option<Regex>,
-    /// Finds terms of several words where all separators are taken out.
-    squeezed: Option<Regex>,
-    /// From what the patterns find to the term as the policy writes it.
-    written: BTreeMap<String, String>,
+    /// Finds each term between word boundaries of the folded text.
+    words: RegexSet,
+    /// Finds long terms of several words where all separators are taken out; with their places among the terms.
+    squeezed: RegexSet,
+    several: Vec<usize>,
+    written: Vec<String>,
 }
 
 /// Why a list of terms is refused.
@@ -39,17 +44,16 @@ enum Signs {
 // === impl Terms ===
 
 impl Terms {
-    pub(crate) fn compile<'t>(terms: &'t [String]) -> Result<Self, TermsError> {
-        if let Some(at) = terms.iter().position(|term| fold(term, Signs::Separators).trim().is_empty()) {
+    pub(crate) fn compile(terms: &[String]) -> Result<Self, TermsError> {
+        let folded: Vec<String> = terms.iter().map(|term| fold(term, Signs::Separators)).collect();
+        if let Some(at) = folded.iter().position(|view| view.trim().is_empty()) {
             return Err(TermsError::Empty(at));
         }
-        let both = |term: &'t String| [Signs::Separators, Signs::Letters].map(|signs| (fold(term, signs), term));
-        let words: BTreeMap<String, &String> = terms.iter().flat_map(both).collect();
-        let several = words.iter().filter(|(view, _)| view.trim().contains(' '));
-        let squeezed: BTreeMap<String, &String> = several.map(|(view, term)| (view.replace(' ', ""), *term)).collect();
-        let patterns = (alternatives(&words)?, alternatives(&squeezed)?);
-        let written = words.into_iter().chain(squeezed).map(|(found, term)| (found, term.clone())).collect();
-        Ok(Self { words: patterns.0, squeezed: patterns.1, written })
+        let words = folded.iter().map(|view| format!(" {} ", pattern(view, " ?")));
+        let is_several = |view: &str| view.trim().contains(' ') && view.replace(' ', "").len() >= SAFE_INSIDE;
+        let several = folded.iter().enumerate().filter(|(_, view)| is_several(view));
+        let (several, squeezed): (Vec<usize>, Vec<String>) = several.map(|(at, view)| (at, pattern(view, ""))).unzip();
+        Ok(Self { words: set(words)?, squeezed: set(squeezed.into_iter())?, several, written: terms.to_vec() })
     }
 
     /// A term that the text holds, as the policy writes it.
@@ -62,36 +66,57 @@ impl Terms {
     }
 
     fn find_folded(&self, view: &str) -> Option<&str> {
-        let find = |pattern: &Option<Regex>, view: &str| Some(pattern.as_ref()?.find(view)?.as_str().to_owned());
-        let found = find(&self.words, view)
-            .or_else(|| find(&self.words, &join_letters(view)))
-            .or_else(|| find(&self.squeezed, &view.replace(' ', "")))?;
-        // What is found is always written somewhere; were it lost, it must still count.
-        Some(self.written.get(&found).map_or("a blocked term", String::as_str))
+        if let Some(found) = first(&self.words, view) {
+            return self.written.get(found).map(String::as_str);
+        }
+        if self.several.is_empty() {
+            return None;
+        }
+        let found = first(&self.squeezed, &view.replace(' ', "")).and_then(|place| self.several.get(place))?;
+        self.written.get(*found).map(String::as_str)
     }
 }
 
-/// One pattern for all views; none for no view, because an empty pattern matches everything.
-fn alternatives(views: &BTreeMap<String, &String>) -> Result<Option<Regex>, TermsError> {
-    if views.is_empty() {
-        return Ok(None);
+/// The first pattern that matches; which one is asked only when there is one, because most texts have none.
+fn first(patterns: &RegexSet, view: &str) -> Option<usize> {
+    patterns.is_match(view).then(|| patterns.matches(view).into_iter().next()).flatten()
+}
+
+fn set(patterns: impl Iterator<Item = String>) -> Result<RegexSet, TermsError> {
+    let limit = |builder: &mut RegexSetBuilder| builder.size_limit(MAX_COMPILED).dfa_size_limit(MAX_CACHE).build();
+    limit(&mut RegexSetBuilder::new(patterns)).map_err(|_| TermsError::TooMany)
+}
+
+/// A pattern for the letters of a folded term, with `between` any two of them.
+fn pattern(view: &str, between: &str) -> String {
+    let letters: Vec<char> = view.chars().filter(|c| *c != ' ').collect();
+    // `loose` is not `lose`, but nobody writes `looose`; in a long word one letter more makes no other word.
+    let repeated = |one: &str| match letters.len() {
+        0..LONG => format!("{one}(?:{one}{one}+)?"),
+        _ => format!("{one}+"),
+    };
+    let mut pattern = String::new();
+    for (at, letter) in letters.iter().enumerate() {
+        let alike = SPELLINGS.iter().find(|(spelled, _)| spelled == letter);
+        let mut buffer = [0; 4];
+        let one =
+            alike.map_or_else(|| regex::escape(letter.encode_utf8(&mut buffer)), |(_, alike)| (*alike).to_owned());
+        // Writing to a string cannot fail.
+        let _ = write!(pattern, "{}{}", if at > 0 { between } else { "" }, repeated(&one));
     }
-    let pattern = views.keys().map(|view| regex::escape(view)).collect::<Vec<_>>().join("|");
-    RegexBuilder::new(&pattern).size_limit(MAX_COMPILED).build().map(Some).map_err(|_| TermsError::TooMany)
+    pattern
 }
 
 /// Words of folded letters and digits, with one space before, between and after them.
 fn fold(text: &str, signs: Signs) -> String {
     let mut view = String::with_capacity(text.len().saturating_add(2));
     view.push(' ');
-    for c in text.chars().filter(|c| !is_invisible(*c)) {
-        for c in unstyle(c).to_lowercase().filter(|c| !is_invisible(*c)) {
-            match letter(c, signs) {
-                Some(letter) => view.push_str(letter.encode_utf8(&mut [0; 4])),
-                None if view.ends_with(' ') => {}
-                None => view.push(' '),
-            }
-        }
+    if text.is_ascii() {
+        text.chars().for_each(|c| push(&mut view, c.to_ascii_lowercase(), signs));
+    } else {
+        let visible = text.nfkd().map(unstyle).filter(|c| !is_invisible(*c));
+        let letters = visible.flat_map(|c| PLAIN.get(&c).copied().unwrap_or(c).to_lowercase());
+        letters.for_each(|c| push(&mut view, PLAIN.get(&c).copied().unwrap_or(c), signs));
     }
     if !view.ends_with(' ') {
         view.push(' ');
@@ -99,112 +124,98 @@ fn fold(text: &str, signs: Signs) -> String {
     view
 }
 
-/// The view with runs of single letters made one word: `r e f u n d` becomes `refund`.
-fn join_letters(view: &str) -> String {
-    let mut joined = String::with_capacity(view.len());
-    let mut last_single = false;
-    for word in view.split(' ').filter(|word| !word.is_empty()) {
-        let single = word.chars().nth(1).is_none();
-        if !(single && last_single) {
-            joined.push(' ');
-        }
-        joined.push_str(word);
-        last_single = single;
+fn push(view: &mut String, c: char, signs: Signs) {
+    let is_letter = if c.is_ascii() { c.is_ascii_alphanumeric() } else { c.is_alphanumeric() && !is_invisible(c) };
+    if is_letter || (signs == Signs::Letters && SIGNS.contains(&c)) {
+        view.push(c);
+    } else if !view.ends_with(' ') && !is_invisible(c) {
+        view.push(' ');
     }
-    joined.push(' ');
-    joined
 }
 
-/// The plain letter of a full-width, mathematical or circled one.
+/// The letter of a sign that compatibility forms leave alone: letters in circles, squares and flags.
 fn unstyle(c: char) -> char {
     let code = u32::from(c);
-    let shifted = match code {
-        0xFF01..=0xFF5E => code.checked_sub(0xFEE0),
-        0x1D400..=0x1D6A3 => alphabet(code.saturating_sub(0x1D400) % 52),
-        0x1D7CE..=0x1D7FF => (code.saturating_sub(0x1D7CE) % 10).checked_add(u32::from('0')),
-        0x24B6..=0x24E9 => alphabet(code.saturating_sub(0x24B6) % 52 % 26),
-        0x1F130..=0x1F149 => alphabet(code.saturating_sub(0x1F130)),
+    let place = match code {
+        0x1F150..=0x1F169 => code.checked_sub(0x1F150),
+        0x1F170..=0x1F189 => code.checked_sub(0x1F170),
+        0x1F1E6..=0x1F1FF => code.checked_sub(0x1F1E6),
         _ => None,
     };
-    shifted.and_then(char::from_u32).unwrap_or(c)
-}
-
-/// `A` to `Z`, then `a` to `z`.
-fn alphabet(place: u32) -> Option<u32> {
-    let first = if place < 26 { 'A' } else { 'a' };
-    u32::from(first).checked_add(place % 26)
-}
-
-/// The letter that a lower-case character stands for; none for a separator.
-fn letter(c: char, signs: Signs) -> Option<char> {
-    if c.is_ascii_alphabetic() {
-        return Some(c);
-    }
-    let sign = |letter| (signs == Signs::Letters).then_some(letter);
-    match c {
-        '0' => Some('o'),
-        '1' => Some('i'),
-        '3' => Some('e'),
-        '4' => Some('a'),
-        '5' => Some('s'),
-        '$' => sign('s'),
-        '@' => sign('a'),
-        '€' => sign('e'),
-        c if c.is_ascii() => c.is_ascii_digit().then_some(c),
-        c => match PLAIN.get(&c) {
-            Some(letter) => Some(*letter),
-            None => c.is_alphanumeric().then_some(c),
-        },
-    }
-}
-
-/// Characters that are not seen, or only decorate the one before: default ignorables and combining marks.
-fn is_invisible(c: char) -> bool {
-    matches!(u32::from(c),
-        0xAD | 0x0300..=0x036F | 0x061C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x1AB0..=0x1AFF
-        | 0x1DC0..=0x1DFF | 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x206F | 0x20D0..=0x20FF | 0x3164
-        | 0xFE00..=0xFE0F | 0xFE20..=0xFE2F | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFF8 | 0x1BCA0..=0x1BCA3
-        | 0x1D173..=0x1D17A | 0xE0000..=0xE0FFF)
+    place.and_then(|place| char::from_u32(place.checked_add(u32::from('a'))?)).unwrap_or(c)
 }
 
 /// Signs that stand for letters or separate words.
-const SIGNS: [char; 3] = ['$', '@', '€'];
+const SIGNS: [char; 8] = ['$', '@', '€', '!', '|', '+', '(', '£'];
+
+/// How a folded letter or digit may be written, as a pattern.
+const SPELLINGS: [(char, &str); 22] = [
+    ('a', "[a4@]"),
+    ('b', "[b8]"),
+    ('c', "[c(]"),
+    ('e', "[e3€]"),
+    ('g', "[g69]"),
+    ('i', "[i1!|]"),
+    ('l', "[l1!|£]"),
+    ('o', "[o0]"),
+    ('r', r"(?:r|\|2|12)"),
+    ('s', "[s5$]"),
+    ('t', "[t7+]"),
+    ('z', "[z2]"),
+    ('0', "[0o]"),
+    ('1', "[1il]"),
+    ('2', "[2z]"),
+    ('3', "[3e]"),
+    ('4', "[4a]"),
+    ('5', "[5s]"),
+    ('6', "[6g]"),
+    ('7', "[7t]"),
+    ('8', "[8b]"),
+    ('9', "[9g]"),
+];
 
 /// From a look-alike to the letter it reads as.
 static PLAIN: LazyLock<HashMap<char, char>> = LazyLock::new(|| {
     LOOK_ALIKES.iter().flat_map(|(letter, alikes)| alikes.chars().map(|alike| (alike, *letter))).collect()
 });
 
-/// Lower-case letters with an accent, from Cyrillic and from Greek, that read as a Latin one.
-const LOOK_ALIKES: [(char, &str); 25] = [
-    ('a', "àáâãäåāăąǎаαɑᴀ"),
-    ('b', "ьвβʙ"),
-    ('c', "çćĉċčсϲᴄ"),
-    ('d', "ďđԁᴅ"),
-    ('e', "èéêëēĕėęěеєεёᴇ"),
-    ('f', "ƒϝғ"),
-    ('g', "ĝğġģɡԍɢ"),
-    ('h', "ĥħһнʜ"),
-    ('i', "ìíîïĩīĭįıіїιɩɪ"),
-    ('j', "ĵјϳᴊ"),
-    ('k', "ķкκᴋ"),
-    ('l', "ĺļľŀłӏʟ"),
-    ('m', "мᴍ"),
-    ('n', "ñńņňŉпηɴ"),
-    ('o', "òóôõöøōŏőоοσөᴏ"),
-    ('p', "рρᴘ"),
-    ('q', "ԛ"),
-    ('r', "ŕŗřгʀ"),
-    ('s', "śŝşšșѕꜱ"),
-    ('t', "ţťŧțтτᴛ"),
-    ('u', "ùúûüũūŭůűųυцᴜ"),
-    ('v', "νѵᴠ"),
-    ('w', "ŵԝωшᴡ"),
+/// Letters of Cyrillic, Greek, Armenian and Cherokee, small capitals and barred letters, that read as a Latin one.
+const LOOK_ALIKES: [(char, &str); 26] = [
+    ('a', "аαɑᴀᎪ"),
+    ('b', "ьвβʙᏏᏴ"),
+    ('c', "сϲᴄᏟ"),
+    ('d', "đԁᴅᎠᏧ"),
+    ('e', "еєεᴇᎬ"),
+    ('f', "ƒϝғꜰ"),
+    ('g', "ɡԍɢցᏀ"),
+    ('h', "ħһнʜհᎻ"),
+    ('i', "ıіιɩɪᎥᏆ"),
+    ('j', "јϳᴊᎫ"),
+    ('k', "кκᴋᏦ"),
+    ('l', "łӏʟᏞ"),
+    ('m', "мᴍᎷ"),
+    ('n', "пηɴո"),
+    ('o', "øоοσөᴏօᎾ"),
+    ('p', "рρᴘᏢ"),
+    ('q', "ԛզ"),
+    ('r', "гʀᎡᏒ"),
+    ('s', "ѕꜱᏚᏕ"),
+    ('t', "ŧтτᴛᎢ"),
+    ('u', "υцᴜս"),
+    ('v', "νѵᴠᏙ"),
+    ('w', "ԝωшᴡᎳᏔ"),
     ('x', "хχ"),
-    ('y', "ýÿŷуүγʏ"),
+    ('y', "уγʏᎽ"),
+    ('z', "ᴢᏃ"),
 ];
 
+/// From how many letters on a term may stand inside a word without hitting others by chance.
+const SAFE_INSIDE: usize = 8;
+/// From how many letters on a doubled letter makes no other word.
+const LONG: usize = 6;
 const MAX_COMPILED: usize = 64 * 1024 * 1024;
+/// What a search may keep in memory, for each thread.
+const MAX_CACHE: usize = 8 * 1024 * 1024;
 
 #[cfg(test)]
 mod tests {
@@ -237,6 +248,16 @@ mod tests {
             "refundguaranteed",
             "w i r e",
             "w1re",
+            "w!re",
+            "wire!",
+            "re fund guaran-teed",
+            "|2efund guaranteed",
+            "reffund guaranteed",
+            "wiiire",
+            "🅡efund 🅶uaranteed",
+            "🇷efund guaranteed",
+            "ᎡᎬfund guaranteed",
+            "ﬁx the wire",
             "<b>wire</b>",
             "wire@example.com",
         ];
@@ -249,9 +270,21 @@ mod tests {
     #[test]
     fn leaves_other_words_alone() {
         let terms = terms(&["sue", "wire fraud"]);
-        for text in ["", "an issue", "is sue-able", "wire", "fraud by wire", "wired frauds", "pursued"] {
+        for text in ["", "an issue", "is sue-able", "wire", "fraud by wire", "wired frauds", "pursued", "suee", "is su"]
+        {
             let found = terms.find(text);
             assert_eq!(found, (text == "is sue-able").then_some("sue"), "{text}");
+        }
+    }
+
+    #[test]
+    fn does_not_take_one_word_for_another() {
+        let terms = terms(&["lose", "mail", "refund", "bill"]);
+        for text in ["loose", "mall", "there fund", "where fundamentals", "bil", "1 fall", "m1l1", "defund"] {
+            assert_eq!(terms.find(text), None, "{text}");
+        }
+        for text in ["l0se", "ma1l", "mai1", "re fund", "b1ll", "bi11", "refunnd"] {
+            assert!(terms.find(text).is_some(), "{text}");
         }
     }
 

@@ -3,6 +3,7 @@
 use regex::Regex;
 
 use crate::case::{Case, Opinion};
+use crate::texts::Kind;
 
 /// Looks for unresolved placeholders.
 #[derive(Debug)]
@@ -26,7 +27,7 @@ impl Templates {
             }
         };
         // On the wire `%20` and `{{` are syntax; what they spell is among the parsed texts.
-        let found = texts.iter().filter(|text| !text.wire).find(|text| self.0.is_match(&text.text))?;
+        let found = texts.iter().filter(|text| text.kind != Kind::Wire).find(|text| self.0.is_match(&text.text))?;
         Some(Opinion::hold(format!("the {} has an unresolved template", found.place), remedy))
     }
 }

@@ -9,13 +9,13 @@ use std::fmt;
 use crate::content::{Content, Family};
 use crate::form::{self, Plus};
 use crate::json::{Json, Unreadable};
+use crate::views;
 
 /// One text and where it stands.
 #[derive(Debug)]
 pub(crate) struct Text<'a> {
     pub(crate) place: Place,
-    /// Whether this is a whole body or query as it is sent, of which the parsed texts are listed too.
-    pub(crate) wire: bool,
+    pub(crate) kind: Kind,
     pub(crate) text: Cow<'a, str>,
 }
 
@@ -26,6 +26,21 @@ pub(crate) enum Place {
     Headers,
     Path,
     Query,
+}
+
+/// What a text is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// All values of a body one after the other.
+    Joined,
+    /// The key of a value.
+    Name,
+    /// Another reading of a name or value.
+    Reading,
+    /// A value, or a body that has no fields.
+    Value,
+    /// A whole body or query as it is sent, whose names and values are listed too.
+    Wire,
 }
 
 // === impl Place ===
@@ -44,17 +59,33 @@ impl fmt::Display for Place {
 /// All texts of a request.
 pub(crate) fn read<'a>(content: &'a Content<'_>) -> Result<Vec<Text<'a>>, Unreadable> {
     let facts = content.facts();
-    let decoded = |place, text: String| Text { place, wire: false, text: Cow::Owned(text) };
-    let mut texts = vec![decoded(Place::Path, form::decode(&facts.path, Plus::Itself)?)];
+    let path = form::decode(&facts.path, Plus::Itself)?;
+    let mut texts = vec![Text { place: Place::Path, kind: Kind::Value, text: Cow::Owned(path) }];
     if let Some(query) = &facts.query {
-        texts.push(Text { place: Place::Query, wire: true, text: Cow::Borrowed(query) });
-        let pairs = form::pairs(query)?.into_iter();
-        texts.extend(pairs.flat_map(|(name, value)| [name, value]).map(|text| decoded(Place::Query, text)));
+        texts.push(Text { place: Place::Query, kind: Kind::Wire, text: Cow::Borrowed(query) });
+        add_pairs(form::pairs(query)?, Place::Query, &mut texts);
     }
-    let headers = facts.headers.iter();
-    texts.extend(headers.map(|(_, value)| Text { place: Place::Headers, wire: false, text: Cow::Borrowed(value) }));
+    let headers = facts.headers.iter().map(|(_, value)| Cow::Borrowed(value.as_str()));
+    texts.extend(headers.map(|text| Text { place: Place::Headers, kind: Kind::Value, text }));
     read_body(content, &mut texts)?;
+    let readings: Vec<Text<'a>> = texts.iter().filter(|text| text.kind != Kind::Wire).flat_map(read_again).collect();
+    texts.extend(readings);
+    texts.extend(join(&texts)); if std::env::var("DBGT").is_ok() { for t in &texts { eprintln!("{:?} {} {:?}", t.kind, t.text.len(), t.text.chars().take(60).collect::<String>()); } std::process::exit(0); }
     Ok(texts)
+}
+
+fn read_again<'a>(text: &Text<'_>) -> impl Iterator<Item = Text<'a>> + use<'a> {
+    let place = text.place;
+    let readings = views::derive(&text.text).into_iter();
+    readings.map(move |text| Text { place, kind: Kind::Reading, text: Cow::Owned(text) })
+}
+
+/// What is torn apart between fields is whole again in their values one after the other.
+fn join<'a>(texts: &[Text<'_>]) -> Option<Text<'a>> {
+    let values = texts.iter().filter(|text| text.place == Place::Body && text.kind == Kind::Value);
+    let values: Vec<&str> = values.map(|text| text.text.as_ref()).collect();
+    let joined = (values.len() > 1).then(|| values.join(" "))?;
+    Some(Text { place: Place::Body, kind: Kind::Joined, text: Cow::Owned(joined) })
 }
 
 fn read_body<'a>(content: &'a Content<'_>, texts: &mut Vec<Text<'a>>) -> Result<(), Unreadable> {
@@ -67,24 +98,20 @@ fn read_body<'a>(content: &'a Content<'_>, texts: &mut Vec<Text<'a>>) -> Result<
         Err(_) if content.facts().header("content-type").next().is_none() => None,
         Err(why) => return Err(why),
     };
-    let structured = matches!(family, Some(Family::Form | Family::Json | Family::Multipart));
-    texts.push(Text { place: Place::Body, wire: structured, text: Cow::Borrowed(raw) });
-    let mut add = |text: Cow<'a, str>| texts.push(Text { place: Place::Body, wire: false, text });
+    let has_fields = matches!(family, Some(Family::Form | Family::Json | Family::Multipart));
+    let kind = if has_fields { Kind::Wire } else { Kind::Value };
+    texts.push(Text { place: Place::Body, kind, text: Cow::Borrowed(raw) });
     match content.read_json() {
-        Ok(json) => add_json(json, &mut add),
+        Ok(json) => add_json(json, texts),
         Err(why) if family == Some(Family::Json) => return Err(why),
         Err(_) => {}
     }
     if family == Some(Family::Multipart) {
-        for part in content.parts()? {
-            add(Cow::Owned(part.name));
-            add(Cow::Owned(part.filename.unwrap_or_default()));
-            add(Cow::Borrowed(std::str::from_utf8(part.bytes).unwrap_or_default()));
-        }
+        add_parts(content, texts)?;
     }
     if family != Some(Family::Json) {
         match form::pairs(raw) {
-            Ok(pairs) => pairs.into_iter().flat_map(|(name, value)| [name, value]).for_each(|text| add(text.into())),
+            Ok(pairs) => add_pairs(pairs, Place::Body, texts),
             Err(why) if family == Some(Family::Form) => return Err(why),
             Err(_) => {}
         }
@@ -92,13 +119,33 @@ fn read_body<'a>(content: &'a Content<'_>, texts: &mut Vec<Text<'a>>) -> Result<
     Ok(())
 }
 
-fn add_json<'a>(json: &'a Json, add: &mut dyn FnMut(Cow<'a, str>)) {
+fn add_pairs(pairs: Vec<(String, String)>, place: Place, texts: &mut Vec<Text<'_>>) {
+    for (name, value) in pairs {
+        texts.push(Text { place, kind: Kind::Name, text: Cow::Owned(name) });
+        texts.push(Text { place, kind: Kind::Value, text: Cow::Owned(value) });
+    }
+}
+
+fn add_parts<'a>(content: &'a Content<'_>, texts: &mut Vec<Text<'a>>) -> Result<(), Unreadable> {
+    for part in content.parts()? {
+        let value = std::str::from_utf8(part.bytes).map_err(|_| Unreadable("a form field is not UTF-8 text"))?;
+        let names = [part.name, part.filename.unwrap_or_default()];
+        let names = names.map(|name| Text { place: Place::Body, kind: Kind::Name, text: Cow::Owned(name) });
+        texts.extend(names);
+        texts.push(Text { place: Place::Body, kind: Kind::Value, text: Cow::Borrowed(value) });
+    }
+    Ok(())
+}
+
+fn add_json<'a>(json: &'a Json, texts: &mut Vec<Text<'a>>) {
     match json {
-        Json::Text(text) => add(Cow::Borrowed(text)),
-        Json::List(items) => items.iter().for_each(|item| add_json(item, add)),
+        Json::Text(text) => {
+            texts.push(Text { place: Place::Body, kind: Kind::Value, text: Cow::Borrowed(text) });
+        }
+        Json::List(items) => items.iter().for_each(|item| add_json(item, texts)),
         Json::Map(entries) => entries.iter().for_each(|(key, value)| {
-            add(Cow::Borrowed(key));
-            add_json(value, add);
+            texts.push(Text { place: Place::Body, kind: Kind::Name, text: Cow::Borrowed(key) });
+            add_json(value, texts);
         }),
         Json::Bool(_) | Json::Null | Json::Number(_) => {}
     }

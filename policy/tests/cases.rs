@@ -24,6 +24,8 @@ struct Request {
     name: String,
     #[serde(default = "crm_agent")]
     agent: String,
+    /// The environment that the gate is in.
+    environment: Option<String>,
     #[serde(default = "new_year")]
     now: String,
     #[serde(default = "get")]
@@ -60,6 +62,7 @@ struct Expected {
     reason: Option<String>,
     #[serde(default)]
     measured: BTreeMap<String, String>,
+    risk: Option<u32>,
 }
 
 #[test]
@@ -71,22 +74,28 @@ fn every_case_decides_as_written() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let text = std::fs::read_to_string(&path).unwrap();
         let cases: Cases = yaml::read(&Source { name: name.clone(), text }).unwrap_or_else(|error| panic!("{error}"));
-        let rules = load(&name, &cases);
+        let environments: BTreeSet<Option<&str>> =
+            cases.requests.iter().map(|request| request.environment.as_deref()).collect();
+        let rules: BTreeMap<_, _> =
+            environments.into_iter().map(|environment| (environment, load(&name, &cases, environment))).collect();
         for request in &cases.requests {
-            check(&format!("{name}: {}", request.name), &rules, request);
+            let rules = rules.get(&request.environment.as_deref()).unwrap();
+            check(&format!("{name}: {}", request.name), rules, request);
             count += 1;
         }
     }
     assert!(count >= 60, "only {count} cases were found");
 }
 
-fn load(name: &str, cases: &Cases) -> Rules {
+fn load(name: &str, cases: &Cases, environment: Option<&str>) -> Rules {
     let source = |name: String, text: &String| Source { name, text: text.clone() };
     let policies = cases.policies.iter().map(|(id, text)| (id.clone(), source(format!("{name}/{id}.yaml"), text)));
     let destinations = source(format!("{name}/destinations.yaml"), &cases.destinations);
-    Rules::load(&destinations, &policies.collect::<Vec<_>>(), &cases.credentials).unwrap_or_else(|errors| {
-        panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
-    })
+    Rules::load(&destinations, &policies.collect::<Vec<_>>(), &cases.credentials, environment).unwrap_or_else(
+        |errors| {
+            panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+        },
+    )
 }
 
 fn check(name: &str, rules: &Rules, request: &Request) {
@@ -105,6 +114,9 @@ fn check(name: &str, rules: &Rules, request: &Request) {
     }
     if let Some(reason) = &expected.reason {
         assert!(first.reason.contains(reason), "{name}: {}", first.reason);
+    }
+    if expected.risk.is_some() {
+        assert_eq!(basis.risk.as_ref().map(|risk| risk.score), expected.risk, "{name}: {:?}", basis.risk);
     }
     for (key, value) in &expected.measured {
         assert_eq!(basis.measured.get(key), Some(value), "{name}");

@@ -39,7 +39,7 @@ fn load(destinations: &str, bulk: &str) -> Result<Rules, Vec<LoadError>> {
         ("bulk".to_owned(), source("bulk.yaml", bulk)),
         ("reads".to_owned(), source("reads.yaml", "description: reading\n")),
     ];
-    Rules::load(&source("destinations.yaml", destinations), &policies, &BTreeSet::from(["crm".to_owned()]))
+    Rules::load(&source("destinations.yaml", destinations), &policies, &BTreeSet::from(["crm".to_owned()]), None)
 }
 
 /// One change to a sound file and the one error it causes.
@@ -155,7 +155,7 @@ fn broken_policies_are_refused() {
     let changes: [Change; 31] = [
         ("id: bulk", "id: bulky", "1:5", "differs from the file's name"),
         ("require_approvals: 2", "require_aproval: always", "8:1", "unknown key `require_aproval`"),
-        ("require_approvals: 2", "block_if_pii: true", "8:1", "unknown key `block_if_pii`"),
+        ("require_approvals: 2", "block_if_pi: true", "8:1", "unknown key `block_if_pi`"),
         ("require_approvals: 2", "rate_limits: {per_agent_per_hour: 1}", "8:1", "unknown key `rate_limits`"),
         ("require_approvals: 2", "require_approvals: 0", "8:20", "1 to 20"),
         ("require_approvals: 2", "require_approvals: 2\nid: bulk", "9:1", "`id` is already"),
@@ -299,13 +299,86 @@ fn broken_approval_rules_are_refused() {
 }
 
 #[test]
+fn broken_dlp_is_refused() {
+    expect_added(&[
+        ("dlp: {rules: [card]}", "9:6", "missing key `action`"),
+        ("dlp: {action: block}", "9:6", "no rule is listed"),
+        ("dlp: {rules: [card], action: deny}", "9:30", "unknown variant"),
+        ("dlp: {rules: [cards], action: hold}", "9:15", "there is no rule `cards`"),
+        ("dlp: {rules: [card, card], action: hold}", "9:21", "listed twice"),
+        ("dlp: {custom: [{id: X, pattern: a}], action: hold}", "9:21", "malformed or taken"),
+        ("dlp: {custom: [{id: card, pattern: a}], action: hold}", "9:21", "malformed or taken"),
+        ("dlp: {custom: [{id: x, pattern: a}, {id: x, pattern: b}], action: hold}", "9:42", "malformed or taken"),
+        ("dlp: {custom: [{id: x, pattern: '('}], action: hold}", "9:33", "no regular expression"),
+        ("dlp: {custom: [{id: x, pattern: 'a*'}], action: hold}", "9:33", "empty text"),
+        ("dlp: {custom: [{id: x}], action: hold}", "9:16", "missing key `pattern`"),
+        ("block_if_pii: yes", "9:15", "boolean"),
+    ]);
+}
+
+#[test]
+fn broken_risk_is_refused() {
+    expect_added(&[
+        ("risk: {}", "9:7", "no score is given"),
+        ("risk: {hold_at: 0}", "9:17", "not 1 to 100"),
+        ("risk: {block_at: 101}", "9:18", "not 1 to 100"),
+        ("risk: {hold_at: 50, block_at: 50}", "9:17", "not less than `block_at`"),
+        ("risk: {hold_at: 60, block_at: 50}", "9:17", "not less than `block_at`"),
+        ("risk: {hold_at: 50.5}", "9:17", "u32"),
+        ("risk: {deny_at: 50}", "9:8", "unknown key `deny_at`"),
+    ]);
+}
+
+#[test]
+fn broken_environments_are_refused() {
+    expect_added(&[
+        ("environments: {prod: {id: bulk}}", "9:27", "cannot change `id`"),
+        ("environments: {prod: {destinations: [crm.import]}}", "9:37", "cannot change `destinations`"),
+        ("environments: {prod: {environments: {x: {expiry_minutes: 1}}}}", "9:37", "cannot change `environments`"),
+        ("environments: {Prod: {expiry_minutes: 5}}", "9:22", "no name of an environment"),
+        ("environments: {prod: {expiry: 5}}", "9:23", "unknown key `expiry`"),
+        ("environments: {prod: {expiry_minutes: 0}}", "9:39", "10080"),
+        ("environments: {prod: {auto_approve_under: 101}}", "9:43", "greater than `require_approval_over`"),
+        (
+            "environments: {prod: {require_approval_over: 99}}",
+            "5:21",
+            "in the environment `prod`, `auto_approve_under`",
+        ),
+        ("environments: {prod: {require_approval_for: org_wide}}", "9:45", "needs `scope`"),
+        ("environments: {a: {expiry_minutes: 5}, b: {block_if_terms: ['-']}}", "9:61", "neither a letter"),
+        ("environments: {prod: {rules: [{id: a, effect: deny, when: {paths: [/x]}}]}}", "9:68", "never match"),
+        ("environments: []", "9:15", "a map"),
+    ]);
+}
+
+#[test]
+fn an_environment_is_checked_once_and_known() {
+    let load_in = |bulk: &str, environment| {
+        let policies = [
+            ("bulk".to_owned(), source("bulk.yaml", bulk)),
+            ("reads".to_owned(), source("reads.yaml", "description: reading\n")),
+        ];
+        let credentials = BTreeSet::from(["crm".to_owned()]);
+        Rules::load(&source("destinations.yaml", DESTINATIONS), &policies, &credentials, environment)
+    };
+    let sound = format!("{BULK}environments: {{prod: {{require_approvals: 3}}}}\n");
+    assert!(load_in(&sound, None).is_ok() && load_in(&sound, Some("prod")).is_ok());
+    assert!(load_in(BULK, Some("prod")).is_ok(), "no policy has environments");
+    let errors = load_in(&sound, Some("prdo")).unwrap_err();
+    assert_eq!((errors.len(), errors[0].line), (1, Some(9)), "{errors:#?}");
+    assert!(errors[0].message.contains("`prdo`, which no policy has"), "{errors:#?}");
+    let broken = sound.replace("expiry_minutes: 60", "expiry_minutes: 0");
+    assert_eq!(load_in(&broken, None).unwrap_err().len(), 1);
+}
+
+#[test]
 fn an_unused_or_repeated_policy_is_refused() {
     let of = |id: &str| (id.to_owned(), source(&format!("{id}.yaml"), "description: x\n"));
     let destinations =
         source("d.yaml", "destinations:\n- {key: a, match: {host: a.b, path: /}, effect: read, policy: a}\n");
     let load = |ids: &[&str]| {
         let policies: Vec<_> = ids.iter().map(|id| of(id)).collect();
-        Rules::load(&destinations, &policies, &BTreeSet::new())
+        Rules::load(&destinations, &policies, &BTreeSet::new(), None)
     };
     assert!(load(&["a"]).is_ok());
     assert_eq!(

@@ -19,7 +19,7 @@ destinations:
 fn rules(policy: &str) -> Rules {
     let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
     let policies = [("busy".to_owned(), source("busy.yaml", policy))];
-    Rules::load(&source("destinations.yaml", DESTINATIONS), &policies, &BTreeSet::new()).unwrap()
+    Rules::load(&source("destinations.yaml", DESTINATIONS), &policies, &BTreeSet::new(), None).unwrap()
 }
 
 fn busy(terms: &str) -> Rules {

@@ -3,6 +3,8 @@
 //! CONNECT target, Host and absolute form must name the same authority, or nothing is read at all. What belongs to one
 //! hop, to this gate, or pretends that another host or path was asked for is removed here, before policy sees it.
 
+use std::net::SocketAddr;
+
 use http::Version;
 use http::request::Parts;
 use policy::{Authority, Scheme};
@@ -27,13 +29,27 @@ pub struct Asked {
     pub headers: Vec<(String, String)>,
 }
 
-/// How the request came in, as far as it says which authority is meant.
+/// How a request came in, as far as it says which authority is meant.
 #[derive(Clone, Debug)]
-pub enum Way {
-    /// On a plain connection to the forward door; the names are the door's own.
-    Door(Vec<String>),
-    /// Inside a tunnel to this authority.
-    Tunnel(Authority),
+pub struct Way {
+    /// The gate's own address as the client reached it.
+    pub door: SocketAddr,
+    /// What the tunnel it came through is to, if it came through one.
+    pub tunnel: Option<Authority>,
+}
+
+// === impl Way ===
+
+impl Way {
+    /// Under which URL this client reaches the agent API: directly, and through the proxy as well.
+    pub fn base(&self) -> String {
+        format!("http://{}", self.door)
+    }
+
+    /// Whether `host:port` is the gate itself.
+    fn is_own(&self, host: &str) -> bool {
+        host == OWN_NAME || host == self.door.to_string() || host == format!("localhost:{}", self.door.port())
+    }
 }
 
 // === impl Asked ===
@@ -83,18 +99,19 @@ pub fn read(parts: &Parts, way: &Way, limits: &Limits) -> Result<Asked, Refusal>
     if absolute.is_none() && host.is_none() && parts.version != Version::HTTP_10 {
         return Err(Refusal::ambiguous("nothing names the host"));
     }
-    let authority = match (way, absolute) {
-        (Way::Tunnel(tunnel), absolute) => Some(in_tunnel(tunnel, absolute, host)?),
-        (Way::Door(_), Some(absolute)) => {
+    let authority = match (&way.tunnel, absolute) {
+        (Some(tunnel), absolute) => Some(in_tunnel(tunnel, absolute, host)?),
+        (None, Some(absolute)) => {
             agree(&absolute, absolute.scheme(), host)?;
             Some(absolute)
         }
-        (Way::Door(names), None) => {
-            own(names, host)?;
+        (None, None) => {
+            check_own(way, host)?;
             None
         }
     };
-    let authority = authority.filter(|authority| authority.host().as_str() != OWN_NAME);
+    let authority =
+        authority.filter(|authority| authority.host().as_str() != OWN_NAME && !way.is_own(&authority.host_header()));
     let path = if parts.uri.path().is_empty() { "/" } else { parts.uri.path() };
     Ok(Asked {
         method: parts.method.as_str().to_owned(),
@@ -164,9 +181,9 @@ fn agree(authority: &Authority, scheme: Scheme, host: Option<&str>) -> Result<()
 }
 
 /// A request in origin form on the forward door is for the gate itself, and must say so.
-fn own(names: &[String], host: Option<&str>) -> Result<(), Refusal> {
+fn check_own(way: &Way, host: Option<&str>) -> Result<(), Refusal> {
     let host = host.unwrap_or_default().to_ascii_lowercase();
-    if host == OWN_NAME || names.contains(&host) {
+    if way.is_own(&host) {
         return Ok(());
     }
     Err(Refusal::AuthorityMismatch(format!(
@@ -237,13 +254,17 @@ mod tests {
         builder.body(()).unwrap().into_parts().0
     }
 
+    fn door() -> Way {
+        Way { door: "127.0.0.1:4001".parse().unwrap(), tunnel: None }
+    }
+
     fn tunnel() -> Way {
-        Way::Tunnel(Authority::parse(Scheme::Https, "good.example:443").unwrap())
+        Way { tunnel: Some(Authority::parse(Scheme::Https, "good.example:443").unwrap()), ..door() }
     }
 
     #[test]
     fn c02_to_c11_places_that_name_the_authority_must_agree() {
-        let door = Way::Door(vec!["127.0.0.1:4001".to_owned()]);
+        let door = door();
         let passes = [
             (tunnel(), "/a", "good.example"),
             (tunnel(), "/a", "GOOD.example:443"),
@@ -252,6 +273,8 @@ mod tests {
             (door.clone(), "http://good.example:80/a", "good.example"),
             (door.clone(), "/v1/intents/x", "127.0.0.1:4001"),
             (door.clone(), "/v1/intents/x", "writ.internal"),
+            (door.clone(), "http://127.0.0.1:4001/v1/intents/x", "127.0.0.1:4001"),
+            (door.clone(), "http://writ.internal/v1/intents/x", "writ.internal"),
         ];
         for (way, target, host) in passes {
             assert!(read(&request(target, &[("host", host)]), &way, &Limits::default()).is_ok(), "{target} {host}");

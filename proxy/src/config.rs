@@ -28,6 +28,8 @@ pub struct Config {
     pub operator: SocketAddr,
     /// Limits in force.
     pub limits: Arc<Limits>,
+    /// Which of a policy's `environments:` is in force.
+    pub environment: Option<String>,
     /// Status code of held requests.
     pub hold_status: u16,
     /// Where agents reach the agent API, if not at the door they came through.
@@ -41,6 +43,7 @@ pub struct Config {
 #[derive(Debug, Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 struct RawConfig {
+    environment: Option<String>,
     doors: RawDoors,
     limits: Limits,
     answers: RawAnswers,
@@ -89,6 +92,7 @@ impl Config {
             forward: raw.doors.forward,
             operator: raw.doors.operator,
             limits: Arc::new(raw.limits),
+            environment: raw.environment,
             hold_status: raw.answers.hold_status,
             public_url: raw.answers.public_url,
             roots: raw.upstream.roots,
@@ -129,6 +133,7 @@ fn read_config(path: &Path, variable: impl Fn(&str) -> Option<String>) -> Result
     overlay("WRIT_DOORS_FORWARD", &variable, &mut raw.doors.forward)?;
     overlay("WRIT_DOORS_OPERATOR", &variable, &mut raw.doors.operator)?;
     overlay("WRIT_ANSWERS_HOLD_STATUS", &variable, &mut raw.answers.hold_status)?;
+    raw.environment = variable("WRIT_ENVIRONMENT").or(raw.environment);
     raw.answers.public_url = variable("WRIT_ANSWERS_PUBLIC_URL").or(raw.answers.public_url);
     raw.upstream.roots = variable("WRIT_UPSTREAM_ROOTS").map(PathBuf::from).or(raw.upstream.roots);
     for (name, _) in Limits::TABLE {

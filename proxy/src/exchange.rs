@@ -44,8 +44,6 @@ pub struct Caller {
     pub mismatch: Option<String>,
     /// Ends the connection when the answer under way is done.
     pub close: CancellationToken,
-    /// URL under which this caller reaches the agent API.
-    pub base: String,
     /// How many of its requests are being handled.
     pub busy: Arc<Busy>,
 }
@@ -67,12 +65,11 @@ enum Admitted {
 
 impl Caller {
     /// A caller on a fresh connection; `agent` is known in a tunnel.
-    pub fn new(peer: SocketAddr, way: Way, agent: Option<String>, base: String) -> Caller {
+    pub fn new(peer: SocketAddr, way: Way, agent: Option<String>) -> Caller {
         Caller {
             peer,
             way,
             agent,
-            base,
             verdicts: Verdicts::default(),
             mismatch: None,
             close: CancellationToken::new(),
@@ -149,7 +146,7 @@ async fn attempt(
     let name = identify(gate, caller, &asked)?;
     *agent = Some(name.clone());
     if asked.authority.is_none() {
-        return intents::answer(gate, &asked, &name, &caller.base).await;
+        return intents::answer(gate, &asked, &name, &caller.way.base()).await;
     }
     let rulebook = gate.rulebook();
     let destination = rulebook.destination(&asked);
@@ -165,7 +162,7 @@ async fn attempt(
             let order = Order { facts, grant: *grant, rulebook, trace: trace.clone(), intent: None };
             execute(gate, order, share).await
         }
-        Admitted::Wait(intent) => held(gate, &intent, wait, &caller.base).await,
+        Admitted::Wait(intent) => held(gate, &intent, wait, &caller.way.base()).await,
     }
 }
 

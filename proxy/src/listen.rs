@@ -39,6 +39,8 @@ pub struct Wire {
     pub raw: BytesMut,
     /// Address of the client.
     pub peer: SocketAddr,
+    /// Our own address as it reached us.
+    pub door: SocketAddr,
 }
 
 // === impl Wire ===
@@ -159,10 +161,8 @@ async fn serve(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr, place: Plac
 }
 
 async fn connection(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr) {
-    if stream.set_nodelay(true).is_err() {
-        return;
-    }
-    let mut wire = Wire { stream, raw: BytesMut::new(), peer };
+    let (Ok(()), Ok(door)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
+    let mut wire = Wire { stream, raw: BytesMut::new(), peer, door };
     match wire.head(&gate.limits).await {
         Ok(Some(head)) if head.method == "CONNECT" => tunnel::serve(gate, wire, head).await,
         Ok(Some(_)) => plain(gate, wire).await,
@@ -173,9 +173,8 @@ async fn connection(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr) {
 
 /// Requests in absolute form, and those to the gate itself.
 async fn plain(gate: Arc<Gate>, wire: Wire) {
-    let Ok(door) = wire.stream.local_addr() else { return };
-    let way = Way::Door(vec![door.to_string(), format!("localhost:{}", door.port())]);
-    let caller = Caller::new(wire.peer, way, None, format!("http://{door}"));
+    let way = Way { door: wire.door, tunnel: None };
+    let caller = Caller::new(wire.peer, way, None);
     serve_http1(gate, wire.stream, wire.raw, caller).await;
 }
 

@@ -91,7 +91,7 @@ fn read_rules(config: &Config, credentials: BTreeSet<String>) -> Result<Rules> {
         let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         policies.push((id, source(&path)?));
     }
-    Rules::load(&destinations, &policies, &credentials, None).map_err(|errors| {
+    Rules::load(&destinations, &policies, &credentials, config.environment.as_deref()).map_err(|errors| {
         let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
         anyhow!("{}", lines.join("\n"))
     })

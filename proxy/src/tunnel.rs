@@ -16,7 +16,7 @@ use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::agent;
-use crate::canonical::{OWN_NAME, Way};
+use crate::canonical::Way;
 use crate::exchange::{self, Caller};
 use crate::gate::Gate;
 use crate::head::Head;
@@ -112,7 +112,8 @@ async fn inside(gate: Arc<Gate>, mut wire: Wire, tunnel: Tunnel) {
         Some(byte) if byte.is_ascii_uppercase() => {
             let authority = parse_as(Scheme::Http, &format!("{}:{}", tunnel.authority.host(), tunnel.authority.port()));
             if let Ok(authority) = authority {
-                let caller = Caller::new(wire.peer, Way::Tunnel(authority), Some(tunnel.agent), base());
+                let caller =
+                    Caller::new(wire.peer, Way { door: wire.door, tunnel: Some(authority) }, Some(tunnel.agent));
                 listen::serve_http1(gate, wire.stream, wire.raw, caller).await;
             }
         }
@@ -124,14 +125,14 @@ async fn inside(gate: Arc<Gate>, mut wire: Wire, tunnel: Tunnel) {
 }
 
 async fn tls(gate: Arc<Gate>, wire: Wire, tunnel: Tunnel) {
-    let Wire { stream, raw, peer } = wire;
+    let Wire { stream, raw, peer, door } = wire;
     let (read, write) = stream.into_split();
     let io = tokio::io::join(AsyncReadExt::chain(Cursor::new(raw.freeze()), read), write);
     let limit = Limits::seconds(gate.limits.handshake_seconds);
     match tokio::time::timeout(limit, handshake(&gate, io, &tunnel)).await {
         Ok(Ok((stream, mismatch))) => {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            let caller = Caller::new(peer, Way::Tunnel(tunnel.authority), Some(tunnel.agent), base());
+            let caller = Caller::new(peer, Way { door, tunnel: Some(tunnel.authority) }, Some(tunnel.agent));
             let caller = Caller { mismatch, ..caller };
             if http2 {
                 listen::serve_http2(gate, stream, caller).await;
@@ -169,11 +170,6 @@ where
     let config = gate.issuer.server_config(&tunnel.name).map_err(|error| Unfit::Handshake(error.to_string()))?;
     let stream = start.into_stream(config).await.map_err(|error| Unfit::Handshake(error.to_string()))?;
     Ok((stream, mismatch))
-}
-
-/// Inside a tunnel the door's address says nothing to the client; the gate's own name always works through the proxy.
-fn base() -> String {
-    format!("http://{OWN_NAME}")
 }
 
 /// Records what cannot be answered: the client does not speak HTTP.

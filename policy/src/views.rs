@@ -1,0 +1,297 @@
+//! Other readings of a text: unescaped, without markup, decoded from base64 and hex.
+//!
+//! A reading is only ever added, so none of them can hide what the text itself shows. Words that happen to look like
+//! base64 decode to octets that are no text, and are dropped.
+
+use unicode_normalization::UnicodeNormalization;
+
+/// All readings of a text, two steps deep, in the order in which they are found.
+pub(crate) fn derive(text: &str) -> Vec<String> {
+    let mut first = step(text);
+    let second: Vec<String> = first.iter().flat_map(|text| step(text)).collect();
+    first.extend(second);
+    first
+}
+
+/// Characters that are not seen, or only decorate the one before: default ignorables and combining marks.
+pub(crate) fn is_invisible(c: char) -> bool {
+    matches!(u32::from(c),
+        0xAD | 0x0300..=0x036F | 0x061C | 0x115F..=0x1160 | 0x17B4..=0x17B5 | 0x180B..=0x180F | 0x1AB0..=0x1AFF
+        | 0x1DC0..=0x1DFF | 0x200B..=0x200F | 0x202A..=0x202E | 0x2060..=0x206F | 0x20D0..=0x20FF | 0x3164
+        | 0xFE00..=0xFE0F | 0xFE20..=0xFE2F | 0xFEFF | 0xFFA0 | 0xFFF0..=0xFFF8 | 0x1BCA0..=0x1BCA3
+        | 0x1D173..=0x1D17A | 0xE0000..=0xE0FFF)
+}
+
+fn step(text: &str) -> Vec<String> {
+    let mut readings: Vec<String> =
+        [unescape(text), without_markup(text), plain(text), decode(&compact(text))].into_iter().flatten().collect();
+    readings.extend(hex_rows(text));
+    for token in text.split(|c: char| !is_base64(c)).filter(|token| token.len() >= SHORTEST) {
+        readings.extend(decode(token));
+        // `/`, `-` and `_` are digits of base64 and separators of paths and names.
+        let parts = token.split(['/', '-', '_', '+']).filter(|part| part.len() >= SHORTEST && part.len() < token.len());
+        readings.extend(parts.filter_map(decode));
+    }
+    readings
+}
+
+/// The text with compatibility forms folded and nothing invisible; none when it is plain already.
+fn plain(text: &str) -> Option<String> {
+    (!text.is_ascii()).then(|| text.nfkc().filter(|c| !is_invisible(*c)).collect())
+}
+
+/// The text without what stands between `<` and `>`.
+fn without_markup(text: &str) -> Option<String> {
+    let mut pieces = text.split('<');
+    let mut left = pieces.next()?.to_owned();
+    let mut changed = false;
+    for piece in pieces {
+        match piece.split_once('>') {
+            // A space, because what stood in two elements is not one word; terms may be torn by one anyway.
+            Some((_, after)) => left.extend([" ", after]),
+            None => left.extend(["<", piece]),
+        }
+        changed = true;
+    }
+    changed.then_some(left)
+}
+
+/// The text without white space: a line of base64 is often broken.
+fn compact(text: &str) -> String {
+    if text.contains(char::is_whitespace) { text.split_whitespace().collect() } else { String::new() }
+}
+
+/// What a row of octets in hex stands for: `72 65 66`, `72:65:66`, `0x72, 0x65, 0x66`.
+fn hex_rows(text: &str) -> Vec<String> {
+    let mut rows = Vec::new();
+    let mut row = Vec::new();
+    for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).chain([""]) {
+        match number(word.strip_prefix("0x").unwrap_or(word), 2) {
+            Some((octet, "")) => row.extend(u8::try_from(octet)),
+            Some(_) | None => {
+                let whole = std::mem::take(&mut row);
+                // Two digits before the row may be a number of their own, which makes no valid text.
+                rows.extend((whole.len() >= SHORTEST_ROW).then(|| String::from_utf8_lossy(&whole).into_owned()));
+            }
+        }
+    }
+    rows
+}
+
+/// The text that a token of hex or base64 stands for.
+fn decode(token: &str) -> Option<String> {
+    let token = token.trim_end_matches('=');
+    if token.len() < SHORTEST {
+        return None;
+    }
+    readable(hex(token)).or_else(|| readable(base64(token)))
+}
+
+fn readable(octets: Option<Vec<u8>>) -> Option<String> {
+    let text = String::from_utf8(octets?).ok()?;
+    let odd = |c: char| c.is_control() && !matches!(c, '\n' | '\r' | '\t');
+    (!text.contains(odd)).then_some(text)
+}
+
+fn hex(token: &str) -> Option<Vec<u8>> {
+    let digits: Option<Vec<u8>> = token.chars().map(|c| u8::try_from(c.to_digit(16)?).ok()).collect();
+    let digits = digits.filter(|digits| digits.len() >= SHORTEST_HEX && digits.len() % 2 == 0)?;
+    Some(digits.chunks_exact(2).map(|pair| pair.iter().fold(0u8, |octet, digit| (octet << 4) | digit)).collect())
+}
+
+/// Both alphabets of RFC 4648, with or without padding, whatever the unused bits are.
+fn base64(token: &str) -> Option<Vec<u8>> {
+    if token.len() % 4 == 1 {
+        return None;
+    }
+    let mut octets = Vec::with_capacity(token.len().saturating_mul(3) / 4);
+    let (mut bits, mut held) = (0u32, 0u32);
+    for byte in token.bytes() {
+        let digit = match byte {
+            b'A'..=b'Z' => byte.saturating_sub(b'A'),
+            b'a'..=b'z' => byte.saturating_sub(b'a').saturating_add(26),
+            b'0'..=b'9' => byte.saturating_sub(b'0').saturating_add(52),
+            b'+' | b'-' => 62,
+            b'/' | b'_' => 63,
+            _ => return None,
+        };
+        bits = ((bits << 6) | u32::from(digit)) & 0xFFFF;
+        held = held.saturating_add(6);
+        if held >= 8 {
+            held = held.saturating_sub(8);
+            octets.push(u8::try_from((bits >> held) & 0xFF).ok()?);
+        }
+    }
+    Some(octets)
+}
+
+fn is_base64(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_')
+}
+
+/// The text with percent escapes, quoted-printable, backslash escapes and character references decoded; none when it
+/// has none.
+fn unescape(text: &str) -> Option<String> {
+    let mut decoded = Vec::new();
+    let mut rest = text;
+    let mut changed = false;
+    while let Some(at) = rest.find(['%', '=', '\\', '&']) {
+        let (before, from) = rest.split_at_checked(at)?;
+        decoded.extend_from_slice(before.as_bytes());
+        match escape(from) {
+            Some((octets, after)) => {
+                decoded.extend(octets);
+                rest = after;
+                changed = true;
+            }
+            None => {
+                let (sign, after) = from.split_at_checked(1)?;
+                decoded.extend_from_slice(sign.as_bytes());
+                rest = after;
+            }
+        }
+    }
+    decoded.extend_from_slice(rest.as_bytes());
+    changed.then(|| String::from_utf8_lossy(&decoded).into_owned())
+}
+
+/// What the escape at the beginning stands for, and what follows it.
+fn escape(text: &str) -> Option<(Vec<u8>, &str)> {
+    let (sign, rest) = text.split_at_checked(1)?;
+    match sign {
+        "%" => octet(rest),
+        "=" => match rest.strip_prefix("\r\n").or_else(|| rest.strip_prefix('\n')) {
+            Some(rest) => Some((Vec::new(), rest)),
+            None => octet(rest),
+        },
+        "\\" => {
+            let (kind, rest) = rest.split_at_checked(1)?;
+            match kind {
+                "x" => octet(rest),
+                "u" => unicode(rest),
+                "n" | "r" | "t" => Some((b" ".to_vec(), rest)),
+                "\\" | "/" | "\"" => Some((kind.as_bytes().to_vec(), rest)),
+                _ => None,
+            }
+        }
+        _ => reference(rest),
+    }
+}
+
+fn octet(text: &str) -> Option<(Vec<u8>, &str)> {
+    let (octet, rest) = number(text, 2)?;
+    Some((vec![u8::try_from(octet).ok()?], rest))
+}
+
+/// `XXXX`, a surrogate pair of two such escapes, or `{X…}`.
+fn unicode(text: &str) -> Option<(Vec<u8>, &str)> {
+    if let Some((digits, rest)) = text.strip_prefix('{').and_then(|text| text.split_once('}')) {
+        return Some((utf8(u32::from_str_radix(digits, 16).ok()?)?, rest));
+    }
+    let (high, rest) = number(text, 4)?;
+    if !(0xD800..0xDC00).contains(&high) {
+        return Some((utf8(high)?, rest));
+    }
+    let (low, rest) = number(rest.strip_prefix("\\u")?, 4)?;
+    let pair = char::decode_utf16([u16::try_from(high).ok()?, u16::try_from(low).ok()?]).next()?.ok()?;
+    Some((utf8(u32::from(pair))?, rest))
+}
+
+/// A character reference of HTML, after its `&`.
+fn reference(text: &str) -> Option<(Vec<u8>, &str)> {
+    if let Some(number) = text.strip_prefix('#') {
+        let (digits, radix) = match number.strip_prefix(['x', 'X']) {
+            Some(digits) => (digits, 16),
+            None => (number, 10),
+        };
+        let end = digits.find(|c: char| !c.is_digit(radix)).unwrap_or(digits.len());
+        let (digits, rest) = digits.split_at_checked(end)?;
+        return Some((utf8(u32::from_str_radix(digits, radix).ok()?)?, rest.strip_prefix(';').unwrap_or(rest)));
+    }
+    let (name, rest) = text.split_once(';')?;
+    let (_, text) = NAMED.iter().find(|(known, _)| *known == name)?;
+    Some((text.as_bytes().to_vec(), rest))
+}
+
+fn number(text: &str, digits: usize) -> Option<(u32, &str)> {
+    let (digits, rest) = text.split_at_checked(digits)?;
+    let plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    Some((u32::from_str_radix(digits, 16).ok().filter(|_| plain)?, rest))
+}
+
+fn utf8(code: u32) -> Option<Vec<u8>> {
+    Some(char::from_u32(code)?.encode_utf8(&mut [0; 4]).as_bytes().to_vec())
+}
+
+/// Character references that stand between or inside words.
+const NAMED: [(&str, &str); 13] = [
+    ("amp", "&"),
+    ("apos", "'"),
+    ("gt", ">"),
+    ("lt", "<"),
+    ("nbsp", " "),
+    ("NewLine", "\n"),
+    ("percnt", "%"),
+    ("quot", "\""),
+    ("shy", ""),
+    ("Tab", "\t"),
+    ("zwj", ""),
+    ("zwnj", ""),
+    ("ZeroWidthSpace", ""),
+];
+
+/// Four octets of base64, and four of hex: shorter ones are words.
+const SHORTEST: usize = 6;
+const SHORTEST_HEX: usize = 8;
+const SHORTEST_ROW: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_what_is_encoded() {
+        let table = [
+            "%72efund",
+            "%2572efund",
+            "r&#101;fund",
+            "&#x72;&#101;fund",
+            "&amp;#114;efund",
+            "re&shy;fund",
+            r"\u0072efund",
+            r"\x72efund",
+            r"\u{72}efund",
+            r"\\u0072efund",
+            "=72efund",
+            "re=\r\nfund",
+            "<b>refund</b>",
+            "&lt;b>refund",
+            "cmVmdW5k",
+            "see cmVmdW5k!",
+            "https://x.org/cmVmdW5k",
+            "id_cmVmdW5k",
+            "data:text/plain;base64,cmVmdW5k",
+            "IHJlZnVuZA==",
+            "Y21WbWRXNWs=",
+            "cmVm\ndW5k",
+            "726566756e64",
+            "72 65 66 75 6E 64",
+            "0x72,0x65,0x66,0x75,0x6e,0x64",
+            "see ad 72:65:66:75:6e:64",
+            "ｒｅｆｕｎｄ",
+            "re\u{200b}fund",
+        ];
+        for text in table {
+            assert!(derive(text).iter().any(|reading| reading.contains("refund")), "{text}: {:?}", derive(text));
+        }
+        assert!(derive(r"\ud83d\ude00 ok").contains(&"\u{1f600} ok".to_owned()));
+    }
+
+    #[test]
+    fn finds_nothing_in_plain_text() {
+        for text in ["", "hello", "the quick brown fox jumps over the lazy dog", "a=b&c=d", "100% of it", "a < b"] {
+            let readings: Vec<String> = derive(text).into_iter().filter(|reading| reading != text).collect();
+            assert!(readings.is_empty(), "{text}: {readings:?}");
+        }
+    }
+}
