@@ -269,7 +269,7 @@ impl Gate {
 /// Opening verified the end of the chain; this verifies all of it, beside the first requests.
 fn verify_all(ledger: &Ledger) {
     match ledger.verify() {
-        Ok(verified) => tracing::info!(entries = verified.entries, head = verified.head_hash, "the ledger verifies"),
+        Ok(verified) => tracing::debug!(entries = verified.entries, head = verified.head_hash, "the ledger verifies"),
         Err(error) => {
             tracing::error!(%error, "the ledger does not verify; nothing is allowed any more");
             ledger.latch(&format!("the ledger does not verify: {error}"));
