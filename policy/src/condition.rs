@@ -13,7 +13,7 @@ use crate::form;
 use crate::glob::Glob;
 use crate::json::Unreadable;
 use crate::pattern::{Flaw, PathPattern};
-use crate::policy_file::WhenEntry;
+use crate::policy_file::{ConditionEntry, WhenEntry};
 use crate::window::Window;
 use crate::yaml::Step;
 
@@ -240,7 +240,7 @@ fn compile_map(
 }
 
 fn compile_body(
-    entries: BTreeMap<String, crate::policy_file::ConditionEntry>,
+    entries: BTreeMap<String, ConditionEntry>,
     at: &[Step<'_>],
     faults: &mut Faults<'_>,
 ) -> Vec<(FieldPath, Constraints)> {

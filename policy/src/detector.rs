@@ -85,30 +85,29 @@ fn ssn(hit: &str) -> Vec<String> {
 }
 
 fn cards(run: &str) -> Vec<String> {
-    let candidates = joined(run, 13..=19);
-    candidates.into_iter().filter(|digits| has_issuer(digits) && luhn(digits)).collect()
+    joined(run, 13..=19, |digits| has_issuer(digits) && luhn(digits))
 }
 
 fn ibans(run: &str) -> Vec<String> {
-    let candidates = joined(&run.to_ascii_uppercase(), 15..=34);
-    candidates.into_iter().filter(|text| is_iban(text)).collect()
+    joined(&run.to_ascii_uppercase(), 15..=34, is_iban)
 }
 
-/// Every text that consecutive groups of a run spell when they are written together.
-fn joined(run: &str, lengths: RangeInclusive<usize>) -> Vec<String> {
+/// The texts that consecutive groups of a run spell when they are written together, if they are wanted.
+fn joined(run: &str, lengths: RangeInclusive<usize>, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
     let groups: Vec<&str> = run.split([' ', '-']).filter(|group| !group.is_empty()).collect();
-    let mut all = Vec::new();
+    let mut wanted = Vec::new();
+    let mut text = String::new();
     for first in 0..groups.len() {
-        let mut text = String::new();
+        text.clear();
         for group in groups.iter().skip(first) {
-            if text.len().saturating_add(group.len()) > *lengths.end() {
+            text.push_str(group);
+            if text.len() > *lengths.end() {
                 break;
             }
-            text.push_str(group);
-            all.extend(lengths.contains(&text.len()).then(|| text.clone()));
+            wanted.extend((lengths.contains(&text.len()) && is_wanted(&text)).then(|| text.clone()));
         }
     }
-    all
+    wanted
 }
 
 /// Whether beginning and length are those of an issuer (ISO/IEC 7812).

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use regex::RegexSet;
 
 use crate::case::{Case, Opinion};
+use crate::check::PATTERN;
 use crate::destination::is_key;
 use crate::detector::{self, Detector};
 use crate::document::Faults;
@@ -132,7 +133,7 @@ fn compile_detectors(entry: DlpEntry, faults: &mut Faults<'_>) -> Vec<Detector> 
         }
         match Detector::custom(custom.id, &custom.pattern) {
             Ok(detector) => detectors.push(detector),
-            Err(message) => faults.note_below(&path, &[Step::Key("pattern")], message, crate::check::PATTERN),
+            Err(message) => faults.note_below(&path, &[Step::Key("pattern")], message, PATTERN),
         }
     }
     detectors

@@ -178,7 +178,12 @@ impl fmt::Display for Reading {
 }
 
 fn find<'a>(content: &'a Content<'_>, pointer: &[String]) -> Result<&'a Json, Unreadable> {
-    content.json()?.at(pointer).ok_or(MISSING)
+    pointer.iter().try_fold(content.json()?, |value, token| {
+        if value.has_rival(token) {
+            return Err(Unreadable("a key is given in other letter case"));
+        }
+        value.at(std::slice::from_ref(token)).ok_or(MISSING)
+    })
 }
 
 fn read_each(path: &FieldPath, json: &Json) -> Result<Reading, Unreadable> {

@@ -1,7 +1,7 @@
 //! Fields of a body: the way to one, and every value that stands there.
 //!
 //! One path reads JSON and forms alike. Where a body has something else than the path expects, a list in place of an
-//! object or `amount[]` in place of `amount`, the field is odd rather than missing: a server may still read it.
+//! object, `amount[]` or `Amount` in place of `amount`, the field is odd rather than missing: a server may still read it.
 
 use crate::content::{Content, Family};
 use crate::json::{Json, Unreadable};
@@ -85,14 +85,16 @@ impl FieldPath {
 
     fn find_in_pair<'a>(&self, name: &str, value: Option<&'a str>) -> Option<Found<'a>> {
         let given = name_tokens(name);
-        let fits = given.iter().zip(&self.tokens).all(|(given, token)| match token {
-            Token::Each => true,
-            Token::Key(key) => key == given,
-        });
-        if name != self.written && !fits {
+        let begins = |same: fn(&str, &str) -> bool| {
+            given.iter().zip(&self.tokens).all(|(given, token)| match token {
+                Token::Each => true,
+                Token::Key(key) => same(key, given),
+            })
+        };
+        if name != self.written && !begins(str::eq_ignore_ascii_case) {
             return None;
         }
-        let whole = name == self.written || given.len() == self.tokens.len();
+        let whole = name == self.written || (given.len() == self.tokens.len() && begins(|key, given| key == given));
         Some(value.filter(|_| whole).map_or(Found::Odd, |value| Found::Value(Value::Form(value))))
     }
 }
@@ -131,6 +133,7 @@ fn walk<'a>(json: &'a Json, tokens: &[Token], found: &mut Vec<Found<'a>>) {
     match (json, token) {
         (Json::List(items), Token::Each) => items.iter().for_each(|item| walk(item, rest, found)),
         (Json::Map(entries), Token::Each) => entries.iter().for_each(|(_, value)| walk(value, rest, found)),
+        (Json::Map(_), Token::Key(key)) if json.has_rival(key) => found.push(Found::Odd),
         (Json::List(_) | Json::Map(_), Token::Key(key)) => match json.at(std::slice::from_ref(key)) {
             Some(next) => walk(next, rest, found),
             // A list is asked for a name: a server that takes either would find the field inside its items.
@@ -199,17 +202,21 @@ mod tests {
 
     #[test]
     fn finds_every_value_in_json() {
-        let json =
-            Json::read(br#"{"a":{"b":1,"c.d":2},"to":[{"e":"x"},{"e":"y"},{}],"n":null,"l":[],"s":"t"}"#).unwrap();
-        let table: [(&str, &[&str]); 14] = [
-            ("a.b", &["1"]),
-            ("/a/c.d", &["2"]),
+        let json = Json::read(
+            br#"{"x":{"b":1,"c.d":2},"a":{},"A":0,"Ab":3,"to":[{"e":"x"},{"e":"y"},{}],"n":null,"l":[],"s":"t"}"#,
+        )
+        .unwrap();
+        let table: [(&str, &[&str]); 16] = [
+            ("a.b", &["odd"]),
+            ("ab", &["odd"]),
+            ("x.b", &["1"]),
+            ("/x/c.d", &["2"]),
             ("to[].e", &["x", "y", "missing"]),
             ("to.*.e", &["x", "y", "missing"]),
             ("to.1.e", &["y"]),
             ("to.9.e", &["missing"]),
             ("to.e", &["odd"]),
-            ("a.*", &["1", "2"]),
+            ("x.*", &["1", "2"]),
             ("s.x", &["odd"]),
             ("s[]", &["odd"]),
             ("n", &["missing"]),
@@ -234,10 +241,12 @@ mod tests {
             ("d.e", Some("6")),
             ("f", None),
             ("q[]", Some("7")),
+            ("Up", Some("8")),
         ];
         let form = Fields::Form(pairs.map(pair).into());
-        let table: [(&str, &[&str]); 9] = [
+        let table: [(&str, &[&str]); 10] = [
             ("a", &["1", "2"]),
+            ("up", &["odd"]),
             ("m.x", &["3"]),
             ("m", &["odd"]),
             ("a.x", &["odd", "odd"]),

@@ -50,6 +50,14 @@ impl Json {
             Self::Bool(_) | Self::Null | Self::Number(_) | Self::Text(_) => None,
         })
     }
+
+    /// Whether an object has a key that is this one in other letter case: many servers take the one for the other.
+    pub(crate) fn has_rival(&self, key: &str) -> bool {
+        match self {
+            Self::Map(entries) => entries.iter().any(|(other, _)| other != key && other.eq_ignore_ascii_case(key)),
+            Self::Bool(_) | Self::List(_) | Self::Null | Self::Number(_) | Self::Text(_) => false,
+        }
+    }
 }
 
 // === impl Reader ===

@@ -23,6 +23,7 @@ use crate::risk::{Risk, RiskLimits};
 use crate::rule::{self, Rule};
 use crate::scan::{Terms, TermsError};
 use crate::template::Templates;
+use crate::texts::{Kind, Place, Text};
 use crate::thresholds::{OVER, Thresholds, UNDER};
 use crate::yaml::Step;
 
@@ -137,13 +138,16 @@ impl Policy {
         let terms = self.terms.as_ref()?;
         match case.texts() {
             Ok(texts) => {
-                let (term, place) =
-                    texts.iter().find_map(|text| terms.find(&text.text).map(|term| (term, text.place)))?;
+                let joined = texts.iter().any(|text| text.kind == Kind::Joined);
+                // What stands in one value stands in all of them joined, too.
+                let repeated = |text: &Text<'_>| joined && text.place == Place::Body && text.kind == Kind::Value;
+                let mut searched = texts.iter().filter(|text| !repeated(text));
+                let (term, place) = searched.find_map(|text| terms.find(&text.text).map(|term| (term, text.place)))?;
                 Some(Opinion::deny(format!("the {place} has the blocked term `{term}`"), "leave the term out"))
             }
             Err(why) => Some(Opinion::deny(
                 format!("the request cannot be searched for blocked terms: {why}"),
-                "send it as plain, uncompressed text",
+                "send it as plain text",
             )),
         }
     }

@@ -59,7 +59,7 @@ impl Terms {
     /// A term that the text holds, as the policy writes it.
     pub(crate) fn find(&self, text: &str) -> Option<&str> {
         let plain = self.find_folded(&fold(text, Signs::Separators));
-        if plain.is_some() || !text.contains(SIGNS) {
+        if plain.is_some() || !(text.bytes().any(is_sign) || text.contains(['€', '£'])) {
             return plain;
         }
         self.find_folded(&fold(text, Signs::Letters))
@@ -112,7 +112,17 @@ fn fold(text: &str, signs: Signs) -> String {
     let mut view = String::with_capacity(text.len().saturating_add(2));
     view.push(' ');
     if text.is_ascii() {
-        text.chars().for_each(|c| push(&mut view, c.to_ascii_lowercase(), signs));
+        // Most texts are plain, and this is most of the time that a search takes.
+        let mut in_word = false;
+        for byte in text.bytes() {
+            let kept = byte.is_ascii_alphanumeric() || (signs == Signs::Letters && is_sign(byte));
+            match (kept, in_word) {
+                (true, _) => view.push(char::from(byte.to_ascii_lowercase())),
+                (false, true) => view.push(' '),
+                (false, false) => {}
+            }
+            in_word = kept;
+        }
     } else {
         let visible = text.nfkd().map(unstyle).filter(|c| !is_invisible(*c));
         let letters = visible.flat_map(|c| PLAIN.get(&c).copied().unwrap_or(c).to_lowercase());
@@ -131,6 +141,10 @@ fn push(view: &mut String, c: char, signs: Signs) {
     } else if !view.ends_with(' ') && !is_invisible(c) {
         view.push(' ');
     }
+}
+
+fn is_sign(byte: u8) -> bool {
+    matches!(byte, b'$' | b'@' | b'!' | b'|' | b'+' | b'(')
 }
 
 /// The letter of a sign that compatibility forms leave alone: letters in circles, squares and flags.

@@ -70,7 +70,7 @@ pub(crate) fn read<'a>(content: &'a Content<'_>) -> Result<Vec<Text<'a>>, Unread
     read_body(content, &mut texts)?;
     let readings: Vec<Text<'a>> = texts.iter().filter(|text| text.kind != Kind::Wire).flat_map(read_again).collect();
     texts.extend(readings);
-    texts.extend(join(&texts)); if std::env::var("DBGT").is_ok() { for t in &texts { eprintln!("{:?} {} {:?}", t.kind, t.text.len(), t.text.chars().take(60).collect::<String>()); } std::process::exit(0); }
+    texts.extend(join(&texts));
     Ok(texts)
 }
 

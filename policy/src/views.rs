@@ -58,7 +58,8 @@ fn without_markup(text: &str) -> Option<String> {
 
 /// The text without white space: a line of base64 is often broken.
 fn compact(text: &str) -> String {
-    if text.contains(char::is_whitespace) { text.split_whitespace().collect() } else { String::new() }
+    let broken = text.contains(['\n', ' ']) && text.chars().all(|c| is_base64(c) || c == '=' || c.is_whitespace());
+    if broken { text.split_whitespace().collect() } else { String::new() }
 }
 
 /// What a row of octets in hex stands for: `72 65 66`, `72:65:66`, `0x72, 0x65, 0x66`.
@@ -119,7 +120,9 @@ fn base64(token: &str) -> Option<Vec<u8>> {
         held = held.saturating_add(6);
         if held >= 8 {
             held = held.saturating_sub(8);
-            octets.push(u8::try_from((bits >> held) & 0xFF).ok()?);
+            let octet = u8::try_from((bits >> held) & 0xFF).ok()?;
+            // A word that only looks like base64 is nearly always found out here.
+            octets.push(Some(octet).filter(|octet| *octet >= b' ' || matches!(octet, b'\n' | b'\r' | b'\t'))?);
         }
     }
     Some(octets)

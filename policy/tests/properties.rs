@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of a test fail by panicking")]
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use policy::{Authority, Body, Decision, Facts, Rules, Scheme, Source, Verdict};
 use proptest::prelude::*;
@@ -28,6 +29,25 @@ fn busy(terms: &str) -> Rules {
          auto_approve_under: {{records: 2, amount: 3}}\nrequire_approval_over: {{limit: 5, size: 6}}\n"
     ))
 }
+
+/// Every kind of rule, with one more of the operator's own.
+fn full(rule: &str) -> Rules {
+    rules(&format!(
+        "block_if_terms: [wire]\nblock_if_pii: true\nrequire_approval_if_template_error: true\n\
+         require_approval_for: {{limit: 7}}\nrisk: {{hold_at: 20, block_at: 40}}\n\
+         dlp: {{rules: [card, jwt], custom: [{{id: a, pattern: 'a[0-9]'}}], action: hold}}\n\
+         field_checks: [{{path: 'r[]', max: 1}}, {{path: a, one_of: [1, x]}}]\n\
+         rules:\n  - {{id: small, effect: allow, when: {{body: {{a: {{max: 2}}}}}}}}\n{rule}"
+    ))
+}
+
+static FULL: LazyLock<Rules> = LazyLock::new(|| full(""));
+static LOOSER: LazyLock<Rules> = LazyLock::new(|| full("  - {id: all, effect: allow}\n"));
+static STRICTER: LazyLock<Vec<Rules>> = LazyLock::new(|| {
+    let conditions = ["query: {l: '*1*'}", "body: {a: {min: 1}}", "body: {'r[]': {value: 1}}", "methods: [POST]"];
+    let rule = |effect: &str, when: &str| full(&format!("  - {{id: more, effect: {effect}, when: {{{when}}}}}\n"));
+    conditions.iter().flat_map(|when| [rule("hold", when), rule("deny", when)]).collect()
+});
 
 fn decide(rules: &Rules, facts: &Facts) -> Decision {
     rules.decide(facts, jiff::Timestamp::UNIX_EPOCH)
@@ -59,7 +79,7 @@ prop_compose! {
         query in proptest::option::of("\\PC{0,30}|l=[0-9]{1,2}"),
         kind in proptest::option::of(types()),
         name in "x-size|content-encoding|\\PC{0,9}",
-        value in "\\PC{0,9}|[0-9]{1,2}",
+        value in "\\PC{0,9}|[0-9]{1,2}|gzip|br|zstd|deflate|identity",
         body in bodies(),
     ) -> Facts {
         let mut headers = vec![(name, value)];
@@ -93,6 +113,27 @@ proptest! {
     fn one_more_term_never_loosens(facts in requests(), term in "[a-z0-9]{1,3}") {
         let (before, after) = (decide(&busy("wire"), &facts), decide(&busy(&format!("wire, 'x{term}', '{term}'")), &facts));
         prop_assert!(after.verdict() >= before.verdict());
+    }
+
+    #[test]
+    fn one_more_rule_never_loosens(facts in requests()) {
+        let before = decide(&FULL, &facts);
+        for rules in STRICTER.iter() {
+            let after = decide(rules, &facts);
+            prop_assert!(after.verdict() >= before.verdict());
+            prop_assert_eq!(&before.basis().risk, &after.basis().risk);
+        }
+    }
+
+    #[test]
+    fn one_more_allow_never_beats_a_hold_or_a_deny(facts in requests()) {
+        prop_assert_eq!(decide(&LOOSER, &facts).verdict(), decide(&FULL, &facts).verdict());
+    }
+
+    #[test]
+    fn the_same_request_gets_the_same_basis(facts in requests()) {
+        let (one, other) = (decide(&FULL, &facts), decide(&FULL, &facts));
+        prop_assert_eq!(one.basis(), other.basis());
     }
 
     #[test]
