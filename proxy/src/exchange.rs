@@ -200,11 +200,17 @@ fn facts(asked: Asked, agent: String, bytes: Bytes, credential: Option<&Credenti
 
 /// May it: decided on one version of the rules. A hold is sealed and recorded; a denial becomes a refusal.
 async fn admit(gate: &Gate, rulebook: &Rulebook, facts: &Facts, trace: &Trace) -> Result<Admitted, Refusal> {
-    match rulebook.rules.decide(facts, Timestamp::now()) {
+    match decide(rulebook, facts) {
         Decision::Allow(grant) => Ok(Admitted::Go(Box::new(grant))),
         Decision::Deny(denial) => Err(Refusal::Denied(Box::new((denial, facts.clone())))),
         Decision::Hold(hold) => hold::park(gate, facts, &hold, trace).await.map(Admitted::Wait),
     }
+}
+
+/// The one decision. Reading a large body takes a while: other requests must not wait for it.
+fn decide(rulebook: &Rulebook, facts: &Facts) -> Decision {
+    let decide = || rulebook.rules.decide(facts, Timestamp::now());
+    if facts.body.len() > LARGE_BODY { tokio::task::block_in_place(decide) } else { decide() }
 }
 
 /// Record, then send: from here on in a task of its own, this connection only receives.
@@ -250,7 +256,7 @@ async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> 
     let unsealed = hold::unpark(gate, intent).await;
     let (facts, trace) = unsealed.map_err(|error| Refusal::LedgerUnavailable(format!("{error:#}")))?;
     let rulebook = gate.rulebook();
-    match rulebook.rules.decide(&facts, Timestamp::now()) {
+    match decide(&rulebook, &facts) {
         Decision::Allow(grant) => {
             if intent.state == State::Held {
                 let granted = record::about_intent(EventType::ApprovalGranted, intent);
@@ -369,3 +375,6 @@ fn carries_token(facts: &Facts) -> bool {
 fn unnamed() -> Trace {
     Trace { correlation: String::new(), run: None, parent: None, trigger: None }
 }
+
+/// Bytes of a body above which deciding may take milliseconds.
+const LARGE_BODY: usize = 256 * 1024;

@@ -202,6 +202,15 @@ fn described(draft: Draft, facts: &Facts, basis: &Basis) -> Draft {
     if !basis.measured.is_empty() {
         draft = draft.with("measured", json!(basis.measured));
     }
+    if let Some(environment) = &basis.environment {
+        draft = draft.with("environment", environment.as_str());
+    }
+    if let Some(detectors) = &basis.dlp {
+        draft = draft.with("dlp_hash", detectors.as_str());
+    }
+    if let Some(risk) = &basis.risk {
+        draft = draft.with("risk", json!(risk));
+    }
     let names = query_names(facts.query.as_deref());
     if !names.is_empty() {
         draft = draft.with("query_names", names);
