@@ -100,7 +100,7 @@ fn a_held_request_is_told_where_to_wait() {
     let document = answer.json();
     let intent = answer.text_at("/intentId");
     assert!(intent.starts_with("int_") && intent.len() == 30, "{intent}");
-    let url = format!("http://writ.internal/v1/intents/{intent}");
+    let url = format!("http://{}/v1/intents/{intent}", gate.forward);
     assert_eq!((&document["status"], &document["statusUrl"]), (&json!("pending_approval"), &json!(url)));
     assert_eq!(document["destination"], "api.change");
     assert!(document["expiresAt"].as_str().is_some_and(|time| time.ends_with('Z')), "{document}");

@@ -189,8 +189,9 @@ pub(crate) fn seal(last: Option<&Link>, ts: Timestamp, draft: Draft) -> Result<E
         v: VERSION,
     };
     let unserializable = |error: serde_json::Error| AppendError::Unrepresentable { key: error.to_string() };
-    event.entry_hash = sha256_hex(event.canonical().map_err(unserializable)?.as_bytes());
-    let line = event.canonical().map_err(unserializable)?;
+    let hashed = event.canonical().map_err(unserializable)?;
+    event.entry_hash = sha256_hex(hashed.as_bytes());
+    let line = with_hash(&event, hashed).ok_or(AppendError::Unrepresentable { key: "entry_hash".to_owned() })?;
     if line.len() > MAX_LINE {
         return Err(AppendError::TooLarge { event: kind, bytes: line.len(), limit: MAX_LINE });
     }
@@ -225,6 +226,15 @@ fn misread(line: &str, error: &serde_json::Error) -> Flaw {
 fn digest(line: &str, entry_hash: &str) -> Option<String> {
     let (before, behind) = line.rsplit_once(&format!("\"entry_hash\":\"{entry_hash}\","))?;
     Some(HEXLOWER.encode(&Sha256::new().chain_update(before).chain_update(behind).finalize()))
+}
+
+/// The canonical line of an event, from its canonical form without `entry_hash`: serializing twice would cost as much
+/// again. The mirror image of [`digest`]; that the *last* occurrence is the right one has the same reason.
+fn with_hash(event: &Event, mut hashed: String) -> Option<String> {
+    let follows = if event.intent_id.is_some() { ",\"intent_id\":\"" } else { ",\"prev_hash\":\"" };
+    let place = hashed.rfind(follows)?;
+    hashed.insert_str(place, &format!(",\"entry_hash\":\"{}\"", event.entry_hash));
+    Some(hashed)
 }
 
 /// Longest line, so that a block of one line stays under what the store keeps in its log (32 KiB).

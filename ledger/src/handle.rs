@@ -80,10 +80,10 @@ impl Ledger {
         let mut interrupted: Vec<_> = book.executions.values().cloned().collect();
         interrupted.sort_by(|a, b| a.correlation_id.cmp(&b.correlation_id));
         let (seq, _) = watch::channel(head.seq);
-        let published = RwLock::new(Published { book, head, fresh: Arc::default() });
+        let published = RwLock::new(Published { book, head, fresh: Vec::new() });
         let shared = Arc::new(Shared { lock, store, published, seq, latch: OnceLock::new() });
         let (queue, receiver) = sync_channel(options.queue.max(1));
-        let writer = Writer { shared: Arc::clone(&shared), queue: receiver, journal };
+        let writer = Writer { shared: Arc::clone(&shared), queue: receiver, journal, step: None };
         let thread = std::thread::Builder::new().name("ledger-writer".to_owned()).spawn(move || writer.run());
         let thread = thread.map_err(|source| OpenError::Io { path: options.dir.clone(), source })?;
         let home = Home::new(&options.dir);

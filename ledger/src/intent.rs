@@ -245,7 +245,8 @@ fn step(event: EventType) -> Option<(&'static [Option<State>], State)> {
         EventType::ActionFailed => Some((&[EXECUTING, UNKNOWN], State::Failed)),
         EventType::ActionUnknown => Some((&[EXECUTING], State::Unknown)),
         EventType::ApprovalCancelled => Some((&[HELD], State::Cancelled)),
-        EventType::ApprovalDenied => Some((&[HELD], State::Rejected)),
+        // Also what was approved and could not be sent: a reviewer may think again.
+        EventType::ApprovalDenied => Some((&[HELD, APPROVED], State::Rejected)),
         EventType::ApprovalExpired => Some((&[HELD, APPROVED], State::Expired)),
         EventType::ApprovalGranted => Some((&[HELD], State::Approved)),
         EventType::ApprovalVote => Some((&[HELD], State::Held)),
@@ -303,6 +304,7 @@ mod tests {
         held      approval.cancelled         -      cancelled
         approved  decision.approval_required -      held
         approved  decision.denied            -      blocked
+        approved  approval.denied            -      rejected
         approved  approval.expired           -      expired
         approved  action.executing           -      executing
         executing action.executed            -      succeeded

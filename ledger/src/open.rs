@@ -252,7 +252,7 @@ impl Replay {
         let Some((last, position)) = &self.end else { return Ok(()) };
         let batch = std::mem::replace(&mut self.batch, Batch::behind(Some(last.clone())));
         self.book.merge(&batch.changes);
-        self.store.apply(&batch.entries, &batch.changes, &self.book, position)?;
+        self.store.apply(batch.entries.iter(), &batch.changes, &self.book, position)?;
         self.book.settled.clear();
         Ok(())
     }

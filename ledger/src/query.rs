@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 
+use crate::chain::Entry;
 use crate::event::Event;
 use crate::intent::{Intent, State};
 use crate::store::{Index, StoreError};
@@ -120,6 +121,13 @@ impl Search<'_> {
         }
         Ok(())
     }
+
+    /// Looks at an entry in memory in the same way.
+    fn offer_entry(&mut self, entry: &Entry) {
+        if !self.is_full() && entry.event.seq >= self.next && self.query.matches(&entry.event) {
+            self.found.push(entry.line.clone());
+        }
+    }
 }
 
 // === impl ReadError ===
@@ -134,7 +142,7 @@ impl From<StoreError> for ReadError {
 pub(crate) fn events(shared: &Shared, query: &Query) -> Result<Vec<String>, ReadError> {
     let store = &shared.store;
     let from = query.after.map_or(0, |after| after.saturating_add(1));
-    // Memory before the index: a batch that moves over in between is then seen twice, never missed.
+    // Memory before the index: what moves over in between is then seen twice, never missed.
     let fresh = shared.read(|published| published.fresh.clone());
     let mut search = Search { query, next: from, found: Vec::new() };
     if search.is_full() {
@@ -161,9 +169,7 @@ pub(crate) fn events(shared: &Shared, query: &Query) -> Result<Vec<String>, Read
             }
         }
     }
-    for entry in fresh.iter() {
-        search.offer(entry.event.seq, entry.line.clone())?;
-    }
+    fresh.iter().flat_map(|entries| entries.iter()).for_each(|entry| search.offer_entry(entry));
     Ok(search.found)
 }
 

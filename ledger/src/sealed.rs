@@ -12,6 +12,9 @@ use std::time::SystemTime;
 
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use data_encoding::HEXLOWER;
+use hmac::{Mac, SimpleHmac};
+use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use crate::durable;
@@ -20,6 +23,8 @@ use crate::durable;
 pub struct Sealed {
     dir: PathBuf,
     cipher: XChaCha20Poly1305,
+    /// Keys the marks of [`Sealed::mark`]; derived from the sealing key, and of no use for it.
+    marking: Zeroizing<[u8; 32]>,
     limits: Limits,
     /// Bytes on disk. Held while files change, so that two writers cannot both use the last of the room.
     used: Mutex<u64>,
@@ -101,7 +106,13 @@ impl Sealed {
         }
         let key = read_key(key_file)?;
         let used = Mutex::new(files.iter().map(|file| file.bytes).sum());
-        Ok(Sealed { dir: dir.to_owned(), cipher: XChaCha20Poly1305::new((&*key).into()), limits, used })
+        let marking = Zeroizing::new(keyed(&key, b"writ mark key v1"));
+        Ok(Sealed { dir: dir.to_owned(), cipher: XChaCha20Poly1305::new((&*key).into()), marking, limits, used })
+    }
+
+    /// HMAC-SHA256 (RFC 2104) of a message under a key of this store, in hex: who cannot read the key cannot make it.
+    pub fn mark(&self, message: &[u8]) -> String {
+        HEXLOWER.encode(&keyed(&self.marking, message))
     }
 
     /// Seals a body under a name, replacing an earlier one. Durable on return.
@@ -253,6 +264,15 @@ const NONCE: usize = 24;
 
 /// Longest name; file systems allow 255.
 const MAX_NAME: usize = 200;
+
+fn keyed(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
+    // RFC 2104 section 2: a key shorter than the block is filled up with zeros.
+    let mut block = Zeroizing::new([0_u8; 64]);
+    block.iter_mut().zip(key).for_each(|(to, from)| *to = *from);
+    let mut code = <SimpleHmac<Sha256> as hmac::KeyInit>::new((&*block).into());
+    code.update(message);
+    code.finalize().into_bytes().into()
+}
 
 #[cfg(test)]
 mod tests {

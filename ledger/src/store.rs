@@ -22,7 +22,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sled::{Batch, IVec};
 
-use crate::chain::{Entry, Link, MAX_LINE};
+use crate::chain::{Entry, Link};
 use crate::event::Event;
 use crate::intent::Intent;
 use crate::journal::Position;
@@ -97,19 +97,21 @@ impl Store {
         Ok(Some((applied, book)))
     }
 
-    /// Applies a durable batch in one step. `book` is the state after it.
-    pub(crate) fn apply(
+    /// Applies durable entries in one step. `book` is the state after them.
+    pub(crate) fn apply<'a>(
         &self,
-        entries: &[Entry],
+        entries: impl Iterator<Item = &'a Entry> + Clone,
         changes: &Changes,
         book: &Book,
         position: &Position,
     ) -> Result<(), StoreError> {
-        let Some(last) = entries.last() else { return Ok(()) };
+        let Some(last) = entries.clone().last() else { return Ok(()) };
         let mut batch = Batch::default();
-        put_blocks(&mut batch, entries);
+        put_blocks(&mut batch, entries.clone());
+        let mut count = 0;
         for entry in entries {
             put_index(&mut batch, &entry.event);
+            count += 1;
         }
         put_views(&mut batch, changes)?;
         let applied = Applied {
@@ -120,7 +122,7 @@ impl Store {
         };
         batch.insert(b"m", encode(&applied)?);
         guarded(|| self.db.apply_batch(batch))?;
-        collect_garbage(entries.len());
+        collect_garbage(count);
         Ok(())
     }
 
@@ -194,11 +196,11 @@ impl Store {
 }
 
 /// Lines in blocks, so that a batch is a few values, each short enough to live in sled's log and not in a file beside.
-fn put_blocks(batch: &mut Batch, entries: &[Entry]) {
+fn put_blocks<'a>(batch: &mut Batch, entries: impl Iterator<Item = &'a Entry>) {
     let mut block: Vec<u8> = Vec::new();
     let mut first = 0;
     for entry in entries {
-        if block.len() + entry.line.len() >= MAX_BLOCK {
+        if !block.is_empty() && block.len() + entry.line.len() >= BLOCK_BYTES {
             batch.insert(seq_key(b'b', first), std::mem::take(&mut block));
         }
         if block.is_empty() {
@@ -316,6 +318,7 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
 /// Memory for pages of the index; the whole gate is to stay under 512 MiB.
 const CACHE_BYTES: u64 = 64 << 20;
 
-/// Values of 32 KiB and more are not what sled's log is good at; [`MAX_LINE`] stays below it.
-const MAX_BLOCK: usize = 32 * 1024;
-const _: () = assert!(MAX_LINE < MAX_BLOCK);
+/// A block ends before it grows to this, unless it is a single line. sled writes up to 17 values as one page, over and
+/// over as the page fills, and a page of 128 KiB or more into a synced file of its own.
+const BLOCK_BYTES: usize = 7 * 1024;
+const _: () = assert!(17 * BLOCK_BYTES < 120 * 1024);

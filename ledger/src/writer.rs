@@ -1,12 +1,18 @@
 //! The one thread that writes: takes submissions from a bounded queue and commits them in groups.
 //!
-//! Order of a commit: check, write, `fdatasync`, publish, wake, index. Nothing is published or acknowledged before it is
+//! Order of a commit: check, write, `fdatasync`, publish, wake. Nothing is published or acknowledged before it is
 //! durable. After any failure it writes nothing more: every later submission is refused until a restart has verified
 //! what is on disk.
+//!
+//! The index follows in larger steps: once [`STEP_ENTRIES`] are missing from it, [`STEP_AFTER`] the first of them, and
+//! when the ledger closes. What it costs depends on keys and pages touched more than on entries, and a send that is
+//! opened and closed within one step leaves no trace in its views. So it is a bounded number of entries behind, always
+//! fewer than `STEP_ENTRIES` and one group: readers get those from memory, and a start after a crash from the journal.
 
 use std::ops::Range;
 use std::sync::mpsc::{Receiver, SyncSender};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -45,7 +51,7 @@ pub(crate) struct Shared {
     /// Held as long as anybody uses the directory.
     #[expect(dead_code, reason = "held, never read")]
     pub(crate) lock: Lock,
-    /// The index; at most one batch behind.
+    /// The index; lacks what is in [`Published::fresh`].
     pub(crate) store: Store,
     /// Replaced by the writer only.
     pub(crate) published: RwLock<Published>,
@@ -60,8 +66,8 @@ pub(crate) struct Shared {
 pub(crate) struct Published {
     pub(crate) book: Book,
     pub(crate) head: Link,
-    /// Durable entries that the index does not hold yet.
-    pub(crate) fresh: Arc<Vec<Entry>>,
+    /// Durable entries that the index does not hold yet, in order, by commit.
+    pub(crate) fresh: Vec<Arc<Vec<Entry>>>,
 }
 
 /// The thread's own state.
@@ -69,6 +75,18 @@ pub(crate) struct Writer {
     pub(crate) shared: Arc<Shared>,
     pub(crate) queue: Receiver<Message>,
     pub(crate) journal: Journal,
+    /// The next step of the index, if it lacks anything.
+    pub(crate) step: Option<Step>,
+}
+
+/// What the entries in [`Published::fresh`] amount to.
+pub(crate) struct Step {
+    /// When the first of them was committed.
+    since: Instant,
+    entries: usize,
+    changes: Changes,
+    /// Where the last of them is.
+    position: Position,
 }
 
 /// Latches the ledger if the thread ends by a panic, so that nobody waits for an answer that cannot come.
@@ -103,9 +121,12 @@ impl Writer {
     /// Serves until told to stop or until nobody is left who could submit.
     pub(crate) fn run(mut self) {
         let _watchdog = Watchdog(Arc::clone(&self.shared));
-        while let Ok(message) = self.queue.recv() {
+        while let Some(message) = self.next() {
             let (group, stop) = self.gather(message);
             self.commit(group);
+            if stop.is_some() || self.step.as_ref().is_some_and(Step::is_due) {
+                self.index();
+            }
             if let Some(answer) = stop {
                 let flushed = self.shared.store.flush().map_err(|error| self.shared.latch(error.to_string()));
                 // Whoever asked to stop may be gone; the writer stops all the same.
@@ -113,6 +134,17 @@ impl Writer {
                 return;
             }
         }
+    }
+
+    /// Waits for the next message; `None` if none can come. The index does not wait for one longer than its time.
+    fn next(&mut self) -> Option<Message> {
+        if let Some(step) = &self.step {
+            match self.queue.recv_timeout(STEP_AFTER.saturating_sub(step.since.elapsed())) {
+                Err(_) => self.index(),
+                Ok(message) => return Some(message),
+            }
+        }
+        self.queue.recv().ok()
     }
 
     /// Takes what waits already: while one group is being synced the next one gathers by itself.
@@ -150,9 +182,12 @@ impl Writer {
             }));
         }
         crash::point("waiters.woken");
-        // Dying before or inside this leaves the index one batch behind; opening replays what it lacks.
+        // Dying before or inside the next step of the index leaves it behind; opening replays what it lacks.
         if let Ok(Some(position)) = written {
-            self.index(&entries, &changes, &position);
+            let step = self.step.get_or_insert_with(|| Step::new(position.clone()));
+            step.entries += entries.len();
+            step.changes.absorb(changes);
+            step.position = position;
         }
     }
 
@@ -185,23 +220,38 @@ impl Writer {
         self.shared.change(|published| {
             published.book.merge(changes);
             published.head = head;
-            published.fresh = Arc::clone(entries);
+            published.fresh.push(Arc::clone(entries));
         });
         self.shared.seq.send_replace(seq);
     }
 
-    /// Brings the index up to date. Until then readers get the batch from memory.
-    fn index(&self, entries: &[Entry], changes: &Changes, position: &Position) {
-        let applied =
-            self.shared.read(|published| self.shared.store.apply(entries, changes, &published.book, position));
+    /// Brings the index up to date. Until then readers get from memory what it lacks.
+    fn index(&mut self) {
+        let Some(step) = self.step.take().filter(|_| self.shared.latch.get().is_none()) else { return };
+        let applied = self.shared.read(|published| {
+            let entries = published.fresh.iter().flat_map(|entries| entries.iter());
+            self.shared.store.apply(entries, &step.changes, &published.book, &step.position)
+        });
         match applied {
             Err(error) => drop(self.shared.latch(error.to_string())),
             Ok(()) => self.shared.change(|published| {
                 published.book.settled.clear();
-                published.fresh = Arc::default();
+                published.fresh.clear();
             }),
         }
         crash::point("store.applied");
+    }
+}
+
+// === impl Step ===
+
+impl Step {
+    fn new(position: Position) -> Step {
+        Step { since: Instant::now(), entries: 0, changes: Changes::default(), position }
+    }
+
+    fn is_due(&self) -> bool {
+        self.entries >= STEP_ENTRIES || self.since.elapsed() >= STEP_AFTER
     }
 }
 
@@ -229,3 +279,9 @@ pub(crate) fn now() -> Timestamp {
 
 /// Submissions in one commit. More would only make the first of them wait longer.
 const MAX_GROUP: usize = 256;
+
+/// Entries the index takes in one step, if it does not get them all from one group.
+const STEP_ENTRIES: usize = 256;
+
+/// How long an entry may be missing from the index.
+const STEP_AFTER: Duration = Duration::from_secs(1);

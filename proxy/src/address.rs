@@ -22,7 +22,9 @@ pub enum Forbidden {
 /// The class that forbids it.
 pub fn check(address: IpAddr, open: &[IpNet]) -> Result<(), Forbidden> {
     let plain = unmapped(address);
-    if METADATA_V4.iter().any(|each| plain == IpAddr::V4(*each)) || plain == IpAddr::V6(METADATA_V6) {
+    let metadata = METADATA_V4.iter().any(|each| plain == IpAddr::V4(*each))
+        || METADATA_V6.iter().any(|each| plain == IpAddr::V6(*each));
+    if metadata {
         return Err(Forbidden::Metadata);
     }
     if open.iter().any(|range| range.contains(&plain) || range.contains(&address)) {
@@ -62,13 +64,18 @@ fn ranges(list: &'static [&'static str]) -> impl Iterator<Item = IpNet> {
 const METADATA_V4: &[Ipv4Addr] = &[
     Ipv4Addr::new(169, 254, 169, 254),
     Ipv4Addr::new(169, 254, 170, 2),
+    Ipv4Addr::new(169, 254, 170, 23),
     Ipv4Addr::new(100, 100, 100, 200),
     Ipv4Addr::new(168, 63, 129, 16),
     Ipv4Addr::new(192, 0, 0, 192),
 ];
 
-/// AWS instance metadata over IPv6.
-const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
+/// The same over IPv6: AWS instances, AWS pods, Google Cloud.
+const METADATA_V6: &[Ipv6Addr] = &[
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254),
+    Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x23),
+    Ipv6Addr::new(0xfd20, 0xce, 0, 0, 0, 0, 0, 0x254),
+];
 
 /// IANA IPv4 special-purpose registry, with multicast and the reserved block.
 const NOT_PUBLIC_V4: &[&str] = &[
@@ -149,6 +156,9 @@ mod tests {
             "168.63.129.16",
             "192.0.0.192",
             "fd00:ec2::254",
+            "fd00:ec2::23",
+            "fd20:ce::254",
+            "169.254.170.23",
         ];
         let everything: [IpNet; 2] = ["0.0.0.0/0".parse().unwrap(), "::/0".parse().unwrap()];
         for address in metadata {

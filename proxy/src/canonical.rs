@@ -112,6 +112,9 @@ pub fn read(parts: &Parts, way: &Way, limits: &Limits) -> Result<Asked, Refusal>
     };
     let authority =
         authority.filter(|authority| authority.host().as_str() != OWN_NAME && !way.is_own(&authority.host_header()));
+    if parts.uri.query().is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
+        return Err(Refusal::ambiguous("the query holds white space, a control or bytes outside ASCII"));
+    }
     let path = if parts.uri.path().is_empty() { "/" } else { parts.uri.path() };
     Ok(Asked {
         method: parts.method.as_str().to_owned(),
@@ -237,7 +240,9 @@ const MISLEADING: &[&str] = &[
     "x-http-method",
     "x-http-method-override",
     "x-method-override",
+    "x-envoy-original-path",
     "x-original-host",
+    "x-original-uri",
     "x-original-url",
     "x-rewrite-url",
 ];

@@ -162,7 +162,11 @@ async fn attempt(
             let order = Order { facts, grant: *grant, rulebook, trace: trace.clone(), intent: None };
             execute(gate, order, share).await
         }
-        Admitted::Wait(intent) => held(gate, &intent, wait, &caller.way.base()).await,
+        Admitted::Wait(intent) => {
+            // Sealed now: what it took in memory is free for others while this one waits.
+            drop((facts, share));
+            held(gate, &intent, wait, &caller.way.base()).await
+        }
     }
 }
 
@@ -255,6 +259,7 @@ pub async fn resume(gate: &Arc<Gate>, id: &str) -> Result<(), Refusal> {
 async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> {
     let unsealed = hold::unpark(gate, intent).await;
     let (facts, trace) = unsealed.map_err(|error| Refusal::LedgerUnavailable(format!("{error:#}")))?;
+    agent::still_served(&gate.principals, &facts.agent)?;
     let rulebook = gate.rulebook();
     match decide(&rulebook, &facts) {
         Decision::Allow(grant) => {
@@ -268,8 +273,13 @@ async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> 
             Ok(())
         }
         Decision::Deny(denial) => {
-            let denied = record::decision(EventType::DecisionDenied, &trace, &facts, &denial.basis).intent(&intent.id);
-            record::durable(gate, vec![denied], None).await.map(|_| ())
+            let denied = match hold::denial_of_a_reviewer(intent, &facts) {
+                Some(denied) => denied,
+                None => record::decision(EventType::DecisionDenied, &trace, &facts, &denial.basis).intent(&intent.id),
+            };
+            record::durable(gate, vec![denied], None).await?;
+            hold::forget(gate, &intent.id).await;
+            Ok(())
         }
         // The reasons shown are not the reasons now, or the votes given are not enough any more: it is held anew.
         Decision::Hold(hold)
@@ -313,8 +323,10 @@ pub async fn refuse(
 /// nothing to hold against anyone.
 fn is_on_the_ledger(refusal: &Refusal) -> bool {
     match refusal {
-        Refusal::Cancelled(_)
+        Refusal::Blocked(..)
+        | Refusal::Cancelled(_)
         | Refusal::Expired(_)
+        | Refusal::LedgerRefused(_)
         | Refusal::LedgerUnavailable(_)
         | Refusal::NotFound
         | Refusal::NotIdentified
@@ -349,7 +361,7 @@ fn waits(gate: &Gate, asked: &Asked, destination: Option<&Destination>) -> u64 {
     let preferred =
         preferred.filter_map(|each| each.trim().strip_prefix("wait=")).find_map(|seconds| seconds.parse().ok());
     if let Some(seconds) = preferred {
-        return seconds;
+        return gate.limits.wait_seconds.min(seconds);
     }
     if asked.header("x-gate-wait").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
         return gate.limits.wait_seconds;
@@ -357,18 +369,14 @@ fn waits(gate: &Gate, asked: &Asked, destination: Option<&Destination>) -> u64 {
     destination.and_then(|destination| destination.wait_seconds).unwrap_or(0)
 }
 
-/// A gate token anywhere in what would be sent.
+/// A gate token anywhere in what would be sent, as it is, percent-encoded or in base64.
 fn carries_token(facts: &Facts) -> bool {
-    let marks = [crate::principal::Kind::Agent.prefix(), crate::principal::Kind::Operator.prefix()];
-    let texts = facts
-        .headers
-        .iter()
-        .map(|(_, value)| value.as_str())
-        .chain([facts.path.as_str()])
-        .chain(facts.query.as_deref());
-    let in_text = texts.into_iter().any(|text| marks.iter().any(|mark| text.contains(mark)));
+    let target = facts.query.as_deref().map(|query| query.replace("%5F", "_").replace("%5f", "_"));
+    let texts =
+        facts.headers.iter().map(|(_, value)| value.as_str()).chain([facts.path.as_str()]).chain(target.as_deref());
+    let in_text = texts.into_iter().any(|text| TOKEN_MARKS.iter().any(|mark| text.contains(mark)));
     let body = facts.body.bytes();
-    in_text || marks.iter().any(|mark| body.windows(mark.len()).any(|window| window == mark.as_bytes()))
+    in_text || TOKEN_MARKS.iter().any(|mark| memchr::memmem::find(body, mark.as_bytes()).is_some())
 }
 
 /// For the answer that says that not even an id could be made.
@@ -378,3 +386,8 @@ fn unnamed() -> Trace {
 
 /// Bytes of a body above which deciding may take milliseconds.
 const LARGE_BODY: usize = 256 * 1024;
+
+/// What every token starts with (see [`Kind::prefix`](crate::principal::Kind::prefix)), and the same in base64 at its
+/// three alignments, without the characters that depend on what stands beside it.
+const TOKEN_MARKS: &[&str] =
+    &["writ_agt_", "writ_op_", "d3JpdF9hZ3Rf", "dyaXRfYWd0X", "3cml0X2FndF", "d3JpdF9vcF", "dyaXRfb3Bf", "3cml0X29wX"];

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow};
 use arc_swap::ArcSwap;
 use ca::{Issuer, Root};
 use jiff::Timestamp;
-use ledger::{Draft, EventType, Ledger, Options, Sealed, State};
+use ledger::{Draft, EventType, Ledger, Options, Sealed, State, Status};
 use policy::Rules;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -19,9 +19,10 @@ use crate::config::Config;
 use crate::exchange;
 use crate::hold;
 use crate::limits::Limits;
+use crate::listen;
 use crate::mint::Mint;
 use crate::pool::Pool;
-use crate::principal::Principals;
+use crate::principal::{Kind, Principals, Standing};
 use crate::record::{self, Refusals};
 use crate::rulebook::{Rulebook, Traces};
 
@@ -48,6 +49,8 @@ pub struct Gate {
     pub principals: Principals,
     /// Memory for request bodies, in bytes.
     pub bodies: Arc<Semaphore>,
+    /// Held while a request is parked: its limits and its twin are looked for and it is added in one step.
+    pub parking: tokio::sync::Mutex<()>,
     /// Refusals that are counted rather than recorded one by one.
     pub refusals: Refusals,
     /// Executions under way; a shutdown waits for them.
@@ -80,6 +83,8 @@ impl Gate {
         let principals = Principals::open(&known)?;
         let queue = Limits::size(limits.ledger_queue);
         let ledger = tokio::task::spawn_blocking(move || Ledger::open(Options { dir: data, queue })).await??;
+        verify_all(&ledger).await?;
+        tighten(&principals, &ledger);
         let sealed = open_sealed(&config, &limits)?;
         let vault_limits = vault::Limits {
             deadline: Limits::millis(limits.secret_millis),
@@ -87,9 +92,14 @@ impl Gate {
         };
         let gate = Arc::new(Gate {
             vault: Vault::new(vault_limits),
-            pool: Pool::new(Limits::seconds(limits.upstream_idle_seconds), Limits::size(limits.upstream_idle)),
+            pool: Pool::new(
+                Limits::seconds(limits.upstream_idle_seconds),
+                Limits::size(limits.upstream_idle),
+                listen::descriptors() / 4,
+            ),
             mint: Mint::new(limits.leaves_per_minute),
             bodies: Arc::new(Semaphore::new(Limits::size(limits.body_budget_bytes).min(Semaphore::MAX_PERMITS))),
+            parking: tokio::sync::Mutex::new(()),
             refusals: Refusals::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -125,9 +135,7 @@ impl Gate {
     pub fn start_background(self: &Arc<Gate>) {
         let gate = Arc::clone(self);
         tokio::spawn(async move { gate.tick().await });
-        let ledger = self.ledger.clone();
-        tokio::task::spawn_blocking(move || verify_all(&ledger));
-        for intent in self.ledger.intents(&[State::Approved, State::Held], Limits::size(self.limits.pending)) {
+        for intent in self.ledger.intents(&[State::Approved, State::Held], usize::MAX) {
             if intent.state == State::Approved || !intent.votes.is_empty() {
                 tokio::spawn(Arc::clone(self).resume(intent.id));
             }
@@ -215,11 +223,12 @@ impl Gate {
 
     /// Ends what nobody decided in time. The ledger refuses the event when a decision was quicker.
     async fn expire(&self) {
-        let waiting = self.ledger.intents(&[State::Approved, State::Held], Limits::size(self.limits.pending));
+        let waiting = self.ledger.intents(&[State::Approved, State::Held], usize::MAX);
         for intent in waiting.iter().filter(|intent| exchange::is_expired(self, intent)) {
             let expired = record::about_intent(EventType::ApprovalExpired, intent);
-            if let Err(error) = self.ledger.append(vec![expired]).await {
-                tracing::info!(intent = intent.id, %error, "not expired");
+            match record::durable(self, vec![expired], None).await {
+                Ok(_) => hold::forget(self, &intent.id).await,
+                Err(refusal) => tracing::info!(intent = intent.id, cause = refusal.cause(), "not expired"),
             }
         }
     }
@@ -266,15 +275,38 @@ impl Gate {
     }
 }
 
-/// Opening verified the end of the chain; this verifies all of it, beside the first requests.
-fn verify_all(ledger: &Ledger) {
-    match ledger.verify() {
-        Ok(verified) => tracing::debug!(entries = verified.entries, head = verified.head_hash, "the ledger verifies"),
-        Err(error) => {
+/// What the ledger says of principals holds where their file says less.
+fn tighten(principals: &Principals, ledger: &Ledger) {
+    let standing = |status| match status {
+        Status::Active => Standing::Active,
+        Status::Revoked => Standing::Revoked,
+        Status::Suspended => Standing::Suspended,
+    };
+    for agent in ledger.agents() {
+        principals.tighten(Kind::Agent, &agent.name, standing(agent.status));
+    }
+    for operator in ledger.operators() {
+        principals.tighten(Kind::Operator, &operator.name, standing(operator.status));
+    }
+}
+
+/// Opening verified the end of the chain; this verifies all of it. A short one is verified before the doors open, a long
+/// one beside the first requests.
+async fn verify_all(ledger: &Ledger) -> Result<()> {
+    let ledger = ledger.clone();
+    let short = ledger.head().seq < SHORT_LEDGER;
+    let verifying = tokio::task::spawn_blocking(move || {
+        let verified = ledger.verify();
+        if let Err(error) = &verified {
             tracing::error!(%error, "the ledger does not verify; nothing is allowed any more");
             ledger.latch(&format!("the ledger does not verify: {error}"));
         }
+        verified.map(|_| ())
+    });
+    if short {
+        verifying.await?.context("the ledger does not verify; restore the journal from a copy that does")?;
     }
+    Ok(())
 }
 
 fn open_sealed(config: &Config, limits: &Limits) -> Result<Sealed> {
@@ -289,3 +321,6 @@ fn is_local(address: IpAddr) -> bool {
 
 /// How often old sealed files are looked for.
 const RETENTION_EVERY_SECONDS: u64 = 600;
+
+/// Entries that are verified in well under a second.
+const SHORT_LEDGER: u64 = 100_000;

@@ -218,15 +218,13 @@ fn check_host(head: &Head) -> Result<(), Refusal> {
     }
 }
 
-/// Methods that can be forwarded (RFC 9110, RFC 5789, RFC 4918, RFC 3253, RFC 5323). Upper case only.
+/// Methods that can be forwarded. COPY and MOVE are not among them: their `Destination` header is a second path. (RFC 9110, RFC 5789, RFC 4918, RFC 3253, RFC 5323). Upper case only.
 const METHODS: &[&str] = &[
-    "COPY",
     "DELETE",
     "GET",
     "HEAD",
     "LOCK",
     "MKCOL",
-    "MOVE",
     "OPTIONS",
     "PATCH",
     "POST",

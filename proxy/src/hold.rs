@@ -13,12 +13,14 @@ use jiff::Timestamp;
 use ledger::{EventType, Intent, State};
 use policy::{Authority, Ballot, Body, Facts, Hold, Match, Scheme, Verdict, Vote};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use subtle::ConstantTimeEq;
 
 use crate::body::Reply;
 use crate::gate::Gate;
 use crate::id;
 use crate::limits::Limits;
+use crate::principal::{Kind, Role, Standing};
 use crate::record::{self, Trace};
 use crate::refusal::{Pending, Refusal};
 
@@ -51,6 +53,7 @@ struct StoredReply {
 /// # Errors
 /// [`Refusal::TooMany`] over the limits on waiting intents; [`Refusal::LedgerUnavailable`] when it cannot be stored.
 pub async fn park(gate: &Gate, facts: &Facts, hold: &Hold, trace: &Trace) -> Result<String, Refusal> {
+    let _one_at_a_time = gate.parking.lock().await;
     let waiting = gate.ledger.intents(&[State::Held], Limits::size(gate.limits.pending) + 1);
     let own = |intent: &&Intent| intent.agent_id == facts.agent;
     if let Some(same) =
@@ -101,7 +104,13 @@ pub async fn unpark(gate: &Gate, intent: &Intent) -> Result<(Facts, Trace)> {
         query: stored.query,
         headers: stored.headers,
         body: Body::new(body),
-        votes: intent.votes.iter().filter_map(vote).collect(),
+        votes: intent
+            .votes
+            .iter()
+            .filter(|data| is_signed(gate, &intent.id, data))
+            .filter_map(vote)
+            .filter(|vote| may_vote(gate, &vote.operator))
+            .collect(),
     };
     let key = intent.dest_key.as_deref().unwrap_or_default();
     if facts.digest(key) != text(&intent.opened.data, "digest") {
@@ -110,6 +119,47 @@ pub async fn unpark(gate: &Gate, intent: &Intent) -> Result<(Facts, Trace)> {
     let trace =
         Trace { correlation: stored.correlation, run: stored.run, parent: stored.parent, trigger: stored.trigger };
     Ok((facts, trace))
+}
+
+/// The event that a reviewer's denial, which counts among the votes of `facts`, becomes.
+pub fn denial_of_a_reviewer(intent: &Intent, facts: &Facts) -> Option<ledger::Draft> {
+    let against = facts.votes.iter().find(|vote| vote.ballot == Ballot::Deny)?;
+    let cast = intent.votes.iter().find(|data| text(data, "operator") == against.operator)?;
+    let denied = record::about_intent(EventType::ApprovalDenied, intent).with("operator", against.operator.as_str());
+    Some(denied.with("rationale", text(cast, "rationale")))
+}
+
+/// A vote with the gate's mark on it: who can only write the journal cannot vote with it.
+pub fn signed(gate: &Gate, vote: ledger::Draft) -> ledger::Draft {
+    let mark = mark(gate, vote.intent_id.as_deref().unwrap_or_default(), &vote.data);
+    vote.with("mark", mark)
+}
+
+fn is_signed(gate: &Gate, intent: &str, data: &Map<String, Value>) -> bool {
+    let expected = mark(gate, intent, data);
+    bool::from(expected.as_bytes().ct_eq(text(data, "mark").as_bytes()))
+}
+
+fn mark(gate: &Gate, intent: &str, data: &Map<String, Value>) -> String {
+    let fields = ["operator", "verdict", "rationale", "digest", "reasons"].map(|field| text(data, field));
+    let whole = json!([intent, fields]).to_string();
+    gate.sealed.mark(whole.as_bytes())
+}
+
+/// Removes the sealed request of an intent that will never be sent.
+pub async fn forget(gate: &Gate, intent: &str) {
+    let (sealed, name) = (Arc::clone(&gate.sealed), request_name(intent));
+    match tokio::task::spawn_blocking(move || sealed.remove(&name)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(intent, %error, "a sealed request could not be removed"),
+        Err(error) => tracing::error!(intent, %error, "a sealed request could not be removed"),
+    }
+}
+
+/// Whether an operator may vote now: one who was revoked since has no vote left.
+fn may_vote(gate: &Gate, operator: &str) -> bool {
+    let operator = gate.principals.named(Kind::Operator, operator);
+    operator.is_some_and(|operator| operator.standing == Standing::Active && operator.role >= Some(Role::Reviewer))
 }
 
 /// Puts a reply into the mailbox of an intent.
@@ -136,7 +186,7 @@ pub async fn answer(gate: &Gate, intent: &Intent, base: &str) -> Result<Response
         State::Cancelled => Err(Refusal::Cancelled(id)),
         State::Expired => Err(Refusal::Expired(id)),
         State::Rejected => Err(Refusal::Rejected(id, text(&intent.latest, "rationale"))),
-        State::Blocked => Err(Refusal::Rejected(id, "the policy in force now denies it".to_owned())),
+        State::Blocked => Err(Refusal::Blocked(id, blocked_reason(&intent.latest))),
         State::Unknown => Err(Refusal::UnknownOutcome(format!(
             "the outcome of intent `{id}` is not known: {}",
             text(&intent.latest, "reason")
@@ -148,7 +198,7 @@ pub async fn answer(gate: &Gate, intent: &Intent, base: &str) -> Result<Response
 /// Waits until an intent is decided and done, at most `seconds`.
 pub async fn wait(gate: &Gate, id: &str, seconds: u64) -> Option<Intent> {
     let mut changes = gate.ledger.subscribe();
-    let end = tokio::time::Instant::now() + Duration::from_secs(seconds.min(gate.limits.wait_seconds));
+    let end = tokio::time::Instant::now() + Duration::from_secs(seconds);
     loop {
         let intent = gate.ledger.intent(id)?;
         let settled = match intent.state {
@@ -186,6 +236,13 @@ pub fn pending(gate: &Gate, intent: &Intent, base: &str) -> Pending {
 /// A field of an event's data as text; empty when it is not there.
 pub fn text(data: &Map<String, Value>, key: &str) -> String {
     data.get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+}
+
+/// Why a policy that came later denied it.
+fn blocked_reason(latest: &Map<String, Value>) -> String {
+    let rules = latest.get("rules").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let denied = rules.iter().find(|rule| rule.get("verdict").and_then(Value::as_str) == Some("deny"));
+    denied.and_then(|rule| rule.get("reason")?.as_str()).unwrap_or("no reason is recorded").to_owned()
 }
 
 async fn stored_reply(gate: &Gate, intent: &Intent) -> Result<Response<Reply>, Refusal> {

@@ -8,7 +8,10 @@ use anyhow::{Context, Result, bail};
 
 /// The folder with configuration and data.
 #[derive(Clone, Debug)]
-pub struct Home(PathBuf);
+pub struct Home {
+    root: PathBuf,
+    data: PathBuf,
+}
 
 // === impl Home ===
 
@@ -19,44 +22,53 @@ impl Home {
     /// When neither is set.
     pub fn locate(given: Option<&Path>) -> Result<Home> {
         if let Some(path) = given {
-            return Ok(Home(
-                std::path::absolute(path).with_context(|| format!("cannot resolve `{}`", path.display()))?,
-            ));
+            let root = std::path::absolute(path).with_context(|| format!("cannot resolve `{}`", path.display()))?;
+            return Ok(Home::at(root));
         }
         match std::env::var_os("HOME") {
-            Some(home) if !home.is_empty() => Ok(Home(PathBuf::from(home).join(".writ"))),
+            Some(home) if !home.is_empty() => Ok(Home::at(PathBuf::from(home).join(".writ"))),
             Some(_) | None => bail!("neither WRIT_HOME nor HOME is set; set WRIT_HOME to the folder Writ may use"),
         }
     }
 
+    fn at(root: PathBuf) -> Home {
+        let data = root.join("data");
+        Home { root, data }
+    }
+
+    /// The same home with its data in the making: complete only when it has its final name.
+    pub fn staged(&self) -> Home {
+        Home { root: self.root.clone(), data: self.root.join("data.new") }
+    }
+
     /// The folder itself.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.root
     }
 
     /// `writ.yaml`.
     pub fn config(&self) -> PathBuf {
-        self.0.join("writ.yaml")
+        self.root.join("writ.yaml")
     }
 
     /// `destinations.yaml`.
     pub fn destinations(&self) -> PathBuf {
-        self.0.join("destinations.yaml")
+        self.root.join("destinations.yaml")
     }
 
     /// `policies/`.
     pub fn policies(&self) -> PathBuf {
-        self.0.join("policies")
+        self.root.join("policies")
     }
 
     /// `credentials.yaml`.
     pub fn credentials(&self) -> PathBuf {
-        self.0.join("credentials.yaml")
+        self.root.join("credentials.yaml")
     }
 
     /// `data/`: what the gate writes.
     pub fn data(&self) -> PathBuf {
-        self.0.join("data")
+        self.data.clone()
     }
 
     /// `data/keys/`.
@@ -71,17 +83,17 @@ impl Home {
 
     /// The interception certificate together with the public roots: what clients are told to trust.
     pub fn bundle(&self) -> PathBuf {
-        self.0.join("ca-bundle.pem")
+        self.root.join("ca-bundle.pem")
     }
 
     /// The token of the operator that the first run made.
     pub fn operator_token(&self) -> PathBuf {
-        self.0.join("operator.token")
+        self.root.join("operator.token")
     }
 
     /// The proxy URL with the token of the agent that the first run made.
     pub fn agent_token(&self, name: &str) -> PathBuf {
-        self.0.join(format!("agent-{name}.token"))
+        self.root.join(format!("agent-{name}.token"))
     }
 
     /// Makes the folder (0700) and the ones below it that must exist.
@@ -89,7 +101,7 @@ impl Home {
     /// # Errors
     /// When the file system refuses.
     pub fn create(&self) -> Result<()> {
-        for dir in [self.0.clone(), self.policies(), self.data(), self.keys()] {
+        for dir in [self.root.clone(), self.policies()] {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
             made.with_context(|| format!("cannot create `{}`", dir.display()))?;
         }
@@ -101,10 +113,10 @@ impl Home {
     /// # Errors
     /// Names the file, its mode and the command that mends it.
     pub fn check(&self) -> Result<()> {
-        if !self.0.is_dir() {
-            bail!("`{}` does not exist; `writ init` or `writ up` creates it", self.0.display());
+        if !self.root.is_dir() {
+            bail!("`{}` does not exist; `writ init` or `writ up` creates it", self.root.display());
         }
-        let mut guarded = vec![self.0.clone(), self.data(), self.keys(), self.policies()];
+        let mut guarded = vec![self.root.clone(), self.data(), self.keys(), self.policies()];
         guarded.extend([self.config(), self.destinations(), self.credentials()]);
         guarded.extend(self.policy_files()?);
         for path in guarded.iter().filter(|path| path.exists()) {
@@ -154,6 +166,9 @@ pub fn require_private(path: &Path) -> Result<()> {
 fn require_unshared(path: &Path) -> Result<()> {
     let found = fs::metadata(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let mode = found.permissions().mode() & 0o777;
+    if found.is_dir() && fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink()) {
+        bail!("`{}` is a symbolic link; put the folder itself there", path.display());
+    }
     if mode & 0o022 != 0 {
         let path = path.display();
         bail!("`{path}` can be changed by others (mode {mode:o}); run `chmod go-w {path}`");

@@ -43,7 +43,7 @@ pub async fn answer(gate: &Gate, asked: &Asked, agent: &str, base: &str) -> Resu
     let parts: Vec<&str> = asked.path.split('/').skip(1).collect();
     match (asked.method.as_str(), parts.as_slice()) {
         ("GET", ["v1", "intents", id]) => {
-            let seconds = asked.query.as_deref().and_then(wait_of).unwrap_or(0);
+            let seconds = asked.query.as_deref().and_then(wait_of).unwrap_or(0).min(gate.limits.wait_seconds);
             own(gate, id, agent)?;
             let intent = hold::wait(gate, id, seconds).await.ok_or(Refusal::NotFound)?;
             Ok(document(&status(gate, &intent, base)))
@@ -65,8 +65,10 @@ async fn cancel(gate: &Gate, intent: &Intent, base: &str) -> Result<Response<Rep
     if intent.state == State::Held {
         let cancelled = record::about_intent(EventType::ApprovalCancelled, intent);
         // A vote that came first wins; the status below says so.
-        if let Err(error) = gate.ledger.append(vec![cancelled]).await {
-            tracing::info!(intent = intent.id, %error, "not cancelled");
+        match record::durable(gate, vec![cancelled], None).await {
+            Ok(_) => hold::forget(gate, &intent.id).await,
+            Err(Refusal::LedgerRefused(why)) => tracing::info!(intent = intent.id, why, "not cancelled"),
+            Err(refusal) => return Err(refusal),
         }
     }
     let now = gate.ledger.intent(&intent.id).ok_or(Refusal::NotFound)?;

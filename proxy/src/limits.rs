@@ -39,9 +39,9 @@ macro_rules! limits {
 }
 
 limits! {
-    /// Connections open at the forward door at once, at most half the file descriptors; more wait in the kernel's queue.
+    /// Connections open at the forward door at once, at most half the file descriptors; more are closed at once.
     max_connections: u64 = 8192;
-    /// Of these, connections from one address; more are closed at once.
+    /// Of these, connections from one address, at most half of them.
     connections_per_source: u64 = 4096;
     /// Seconds from the first byte of a request head to its last (slowloris).
     head_seconds: u64 = 10;

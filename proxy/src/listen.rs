@@ -1,10 +1,9 @@
 //! The forward door: accepts connections, answers CONNECT, and hands every other request to [`exchange`].
 
-use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -15,7 +14,6 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use crate::body::Reply;
@@ -25,9 +23,11 @@ use crate::framed::Framed;
 use crate::gate::Gate;
 use crate::head::{self, Head};
 use crate::limits::Limits;
+use crate::patient::Patient;
 use crate::record::Trace;
 use crate::refusal::Refusal;
 use crate::requests::Requests;
+use crate::shares::{Place, Shares};
 use crate::tunnel;
 
 /// A client's connection with the bytes read from it and not yet used.
@@ -85,58 +85,19 @@ impl Wire {
     }
 }
 
-/// How many connections each address has open.
-#[derive(Debug, Default)]
-struct Sources(Mutex<HashMap<IpAddr, u64>>);
-
-/// One of them, until dropped.
-struct Place {
-    sources: Arc<Sources>,
-    peer: IpAddr,
-    _all: OwnedSemaphorePermit,
-}
-
-// === impl Sources ===
-
-impl Sources {
-    /// A place for one more connection from `peer`, unless it has `most` already.
-    fn place(self: &Arc<Sources>, peer: IpAddr, most: u64, all: OwnedSemaphorePermit) -> Option<Place> {
-        let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = open.entry(peer).or_default();
-        if *count >= most {
-            return None;
-        }
-        *count += 1;
-        Some(Place { sources: Arc::clone(self), peer, _all: all })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut open = self.sources.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = open.get_mut(&self.peer) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                open.remove(&self.peer);
-            }
-        }
-    }
-}
-
 /// Serves the forward door until the gate stops.
 pub async fn forward(gate: Arc<Gate>, listener: TcpListener) {
-    let all = Arc::new(Semaphore::new(Limits::size(gate.limits.max_connections).min(descriptors() / 2)));
-    let sources = Arc::new(Sources::default());
+    let most = Limits::size(gate.limits.max_connections).min(descriptors() / 2);
+    let shares = Shares::new(most, Limits::size(gate.limits.connections_per_source).min(most.div_ceil(2)));
     loop {
-        let Ok(one) = Arc::clone(&all).acquire_owned().await else { return };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = gate.stop.cancelled() => return,
         };
         match accepted {
+            // Without a place it is closed at once: waiting connections would keep everybody out alike.
             Ok((stream, peer)) => {
-                let place = sources.place(peer.ip(), gate.limits.connections_per_source, one);
-                if let Some(place) = place {
+                if let Some(place) = shares.take(peer.ip()) {
                     tokio::spawn(serve(Arc::clone(&gate), stream, peer, place));
                 }
             }
@@ -150,12 +111,12 @@ pub async fn forward(gate: Arc<Gate>, listener: TcpListener) {
 }
 
 /// File descriptors this process may have; half of them for clients, the rest for upstreams and files.
-fn descriptors() -> usize {
+pub fn descriptors() -> usize {
     use nix::sys::resource::{Resource, getrlimit};
     getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| Limits::size(soft))
 }
 
-async fn serve(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr, place: Place) {
+async fn serve(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr, place: Place<IpAddr>) {
     connection(gate, stream, peer).await;
     drop(place);
 }
@@ -185,10 +146,12 @@ where
 {
     let framed = Framed::new(io, raw, Requests::new(Arc::clone(&gate.limits), caller.verdicts.clone()));
     let idle = Limits::seconds(gate.limits.idle_seconds);
+    let unread = Limits::seconds(gate.limits.write_seconds);
     let (close, stop) = (caller.close.clone(), gate.stop.clone());
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(HYPER_BUFFER).max_headers(HYPER_HEADERS);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(framed), service(gate, caller)));
+    let mut connection =
+        pin!(builder.serve_connection(TokioIo::new(Patient::new(framed, unread)), service(gate, caller)));
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = either(&close, &stop) => {
@@ -207,6 +170,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let idle = Limits::seconds(gate.limits.idle_seconds);
+    let unread = Limits::seconds(gate.limits.write_seconds);
     let (close, stop) = (caller.close.clone(), gate.stop.clone());
     let busy = Arc::clone(&caller.busy);
     let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -222,12 +186,13 @@ where
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), service(gate, caller)));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Patient::new(io, unread)), service(gate, caller)));
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = async { tokio::select! { () = either(&close, &stop) => {}, () = busy.idle_for(idle) => {} } } => {
             connection.as_mut().graceful_shutdown();
-            connection.await
+            // Streams that nobody reads must not keep it open for ever.
+            tokio::time::timeout(unread + idle, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {

@@ -1,6 +1,8 @@
 //! The operator door: a listener, credentials and routes of its own. Whoever approves does it here and nowhere else.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Path, Query, Request, State as Shared};
@@ -9,18 +11,23 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use ledger::{Draft, EventType, Intent, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
 
 use crate::exchange;
 use crate::gate::Gate;
-use crate::hold::text;
+use crate::hold::{self, text};
 use crate::id;
-use crate::limits::Limits;
 use crate::principal::{Kind, Principal, Role, Standing};
 use crate::record;
+use crate::refusal::Refusal;
 
 /// An answer other than success: status, and words for the operator.
 struct Fault(StatusCode, String);
@@ -73,6 +80,7 @@ pub async fn serve(gate: Arc<Gate>, listener: TcpListener) {
     let guarded = Router::new()
         .route("/v1/intents", get(intents))
         .route("/v1/intents/{id}", get(intent))
+        .route("/v1/intents/{id}/request", get(held_request))
         .route("/v1/intents/{id}/{verdict}", post(vote))
         .route("/v1/events", get(events))
         .route("/v1/head", get(head))
@@ -85,10 +93,31 @@ pub async fn serve(gate: Arc<Gate>, listener: TcpListener) {
         .merge(guarded)
         .layer(middleware::from_fn_with_state(names, require_own_host))
         .with_state(gate);
-    let served = axum::serve(listener, doors).with_graceful_shutdown(stop.cancelled_owned());
-    if let Err(error) = served.await {
-        tracing::error!(%error, "the operator door ended");
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
+        // Beyond the places there are, a connection is closed at once: idle ones must not keep an operator out for long.
+        if let (Ok((stream, _)), Ok(place)) = (accepted, Arc::clone(&places).try_acquire_owned()) {
+            tokio::spawn(connection(stream, doors.clone(), stop.clone(), place));
+        }
     }
+}
+
+async fn connection(stream: TcpStream, doors: Router, stop: CancellationToken, place: OwnedSemaphorePermit) {
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
+    let service = TowerToHyperService::new(doors);
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection to the operator door ended early");
+    }
+    drop(place);
 }
 
 /// A page on another origin whose name was pointed at this address sends that name as Host (DNS rebinding).
@@ -138,6 +167,29 @@ async fn intent(Shared(gate): Shared<Arc<Gate>>, Path(id): Path<String>) -> Resu
     Ok(Json(shown(&known(&gate, &id)?)))
 }
 
+/// The request that waits, as it would be sent: what a reviewer decides about.
+async fn held_request(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Fault> {
+    require(&operator, Role::Reviewer)?;
+    let (facts, _) = hold::unpark(&gate, &known(&gate, &id)?)
+        .await
+        .map_err(|error| Fault(StatusCode::GONE, format!("{error:#}")))?;
+    let body = facts.body.bytes();
+    let shown = body.get(..body.len().min(SHOWN_BODY_BYTES)).unwrap_or_default();
+    Ok(Json(json!({
+        "method": facts.method,
+        "url": format!("{}{}", facts.authority, facts.path),
+        "query": facts.query,
+        "headers": facts.headers,
+        "body": String::from_utf8_lossy(shown).escape_debug().to_string(),
+        "body_bytes": body.len(),
+        "bytes_not_shown": body.len() - shown.len(),
+    })))
+}
+
 /// One vote. The ledger takes at most one of each operator, and only while the intent waits.
 async fn vote(
     Shared(gate): Shared<Arc<Gate>>,
@@ -154,21 +206,23 @@ async fn vote(
         .with("rationale", given.rationale.trim())
         .with("digest", given.digest.as_str())
         .with("reasons", given.reasons.as_str());
-    let drafts = match verdict.as_str() {
-        "approve" if intent.state == State::Approved => Vec::new(),
-        "approve" => vec![vote],
-        "deny" => {
+    let vote = hold::signed(&gate, vote);
+    let cast = match (verdict.as_str(), intent.state) {
+        // It was approved and could not be sent: tried again, without another vote.
+        ("approve", State::Approved) => None,
+        // What was approved and could not be sent can still be taken back; its votes are closed.
+        ("deny", State::Approved) => {
             let denied = record::about_intent(EventType::ApprovalDenied, &intent);
-            let denied = denied.with("operator", operator.name.as_str()).with("rationale", given.rationale.trim());
-            vec![vote, denied]
+            Some(denied.with("operator", operator.name.as_str()).with("rationale", given.rationale.trim()))
         }
+        ("approve" | "deny", _) => Some(vote),
         _ => return Err(Fault(StatusCode::NOT_FOUND, "vote with `approve` or `deny`".to_owned())),
     };
     // In a task of its own: a vote that is recorded has its consequence, also when the operator has gone away.
     let (task, intent) = (Arc::clone(&gate), id.clone());
     let cast = gate.tasks.spawn(async move {
-        if !drafts.is_empty() {
-            task.ledger.append(drafts).await.map_err(|error| Fault(StatusCode::CONFLICT, error.to_string()))?;
+        if let Some(draft) = cast {
+            append(&task, draft).await?;
             ledger::crash::point("vote.recorded");
         }
         exchange::resume(&task, &intent).await.map_err(|refusal| {
@@ -195,7 +249,7 @@ fn check_vote(gate: &Gate, operator: &Principal, intent: &Intent, given: &VoteBo
         return conflict("this intent has expired");
     }
     let owner = gate.principals.named(Kind::Agent, &intent.agent_id).map(|agent| agent.owner);
-    if owner.is_some_and(|owner| owner == operator.name) {
+    if owner.is_some_and(|owner| owner.trim().eq_ignore_ascii_case(&operator.name)) {
         return Err(Fault(StatusCode::FORBIDDEN, "the owner of an agent cannot vote on its requests".to_owned()));
     }
     Ok(())
@@ -275,9 +329,10 @@ async fn set_standing(
             return Err(Fault(StatusCode::NOT_FOUND, "there is no such change".to_owned()));
         }
     };
-    let changed = gate.principals.set_standing(kind, &name, standing);
-    changed.map_err(|error| Fault(StatusCode::CONFLICT, format!("{error:#}")))?;
+    let conflict = |error: anyhow::Error| Fault(StatusCode::CONFLICT, format!("{error:#}"));
+    gate.principals.check_change(kind, &name).map_err(conflict)?;
     append(&gate, principal_draft(event, kind, &name).with("by", operator.name.as_str())).await?;
+    gate.principals.set_standing(kind, &name, standing).map_err(conflict)?;
     Ok(Json(json!({"name": name, "standing": standing})))
 }
 
@@ -302,12 +357,10 @@ fn principal_draft(event: EventType, kind: Kind, name: &str) -> Draft {
 }
 
 async fn append(gate: &Gate, draft: Draft) -> Result<(), Fault> {
-    let appended =
-        tokio::time::timeout(Limits::millis(gate.limits.ledger_millis), gate.ledger.append(vec![draft])).await;
-    match appended {
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(error)) => Err(Fault(StatusCode::SERVICE_UNAVAILABLE, error.to_string())),
-        Err(_) => Err(Fault(StatusCode::SERVICE_UNAVAILABLE, "the ledger did not answer in time".to_owned())),
+    match record::durable(gate, vec![draft], None).await {
+        Ok(_) => Ok(()),
+        Err(Refusal::LedgerRefused(why)) => Err(Fault(StatusCode::CONFLICT, why)),
+        Err(refusal) => Err(Fault(StatusCode::SERVICE_UNAVAILABLE, refusal.cause().to_owned())),
     }
 }
 
@@ -372,5 +425,14 @@ const STATES: &[State] = &[
     State::Succeeded,
     State::Unknown,
 ];
+
+/// Connections to the operator door at once.
+const CONNECTIONS: usize = 128;
+
+/// Time for a request head there, and between two requests.
+const HEAD_TIME: Duration = Duration::from_secs(10);
+
+/// Bytes of a held body that are shown to a reviewer.
+const SHOWN_BODY_BYTES: usize = 64 * 1024;
 
 const MAX_RATIONALE_BYTES: usize = 4096;

@@ -4,7 +4,7 @@
 //! the same: whatever an upstream ties to a connection stays with whom it was tied to. Nothing is resent from here.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -19,6 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::framed::Framed;
 use crate::replies::{Due, Replies};
+use crate::shares::{Place, Shares};
 
 /// Whose connection it is, and where to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -33,6 +34,7 @@ pub struct Key {
 pub struct Leg {
     key: Key,
     sender: Sender,
+    place: Arc<Place<String>>,
 }
 
 #[derive(Debug)]
@@ -51,10 +53,12 @@ pub struct NoReply {
 }
 
 /// Connections that wait for their next request.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pool {
     idle: Mutex<HashMap<Key, Vec<(Instant, Leg)>>>,
-    shared: Mutex<HashMap<Key, http2::SendRequest<Full<Bytes>>>>,
+    shared: Mutex<HashMap<Key, Leg>>,
+    /// Open connections in all and of each agent.
+    open: Arc<Shares<String>>,
     keep: Duration,
     most: usize,
 }
@@ -75,7 +79,7 @@ impl Leg {
     ///
     /// # Errors
     /// When the connection cannot be used.
-    pub async fn http1<IO>(key: Key, stream: IO) -> Result<Leg, hyper::Error>
+    pub(crate) async fn http1<IO>(key: Key, place: Place<String>, stream: IO) -> Result<Leg, hyper::Error>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -83,14 +87,14 @@ impl Leg {
         let framed = Framed::new(stream, BytesMut::new(), Replies::new(due.clone()));
         let (sender, connection) = http1::handshake(TokioIo::new(framed)).await?;
         tokio::spawn(connection);
-        Ok(Leg { key, sender: Sender::Http1(sender, due) })
+        Ok(Leg { key, sender: Sender::Http1(sender, due), place: Arc::new(place) })
     }
 
     /// HTTP/2 on a fresh connection.
     ///
     /// # Errors
     /// When the connection cannot be used.
-    pub async fn http2<IO>(key: Key, stream: IO) -> Result<Leg, hyper::Error>
+    pub(crate) async fn http2<IO>(key: Key, place: Place<String>, stream: IO) -> Result<Leg, hyper::Error>
     where
         IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -105,14 +109,14 @@ impl Leg {
             .max_concurrent_reset_streams(MAX_RESETS);
         let (sender, connection) = builder.handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
-        Ok(Leg { key, sender: Sender::Http2(sender) })
+        Ok(Leg { key, sender: Sender::Http2(sender), place: Arc::new(place) })
     }
 
     /// Sends one request with an absolute URI.
     ///
     /// # Errors
     /// [`NoReply`], which says whether the request may have left.
-    pub async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, NoReply> {
+    pub(crate) async fn send(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, NoReply> {
         match &mut self.sender {
             Sender::Http1(sender, due) => {
                 if let Err(error) = sender.ready().await {
@@ -127,6 +131,18 @@ impl Leg {
                 }
                 sender.try_send_request(with_te(request)).await.map_err(NoReply::from)
             }
+        }
+    }
+
+    /// The same connection again, where it carries many requests at once.
+    fn twin(&self) -> Option<Leg> {
+        match &self.sender {
+            Sender::Http1(..) => None,
+            Sender::Http2(sender) => Some(Leg {
+                key: self.key.clone(),
+                sender: Sender::Http2(sender.clone()),
+                place: Arc::clone(&self.place),
+            }),
         }
     }
 
@@ -150,18 +166,25 @@ impl<T> From<hyper::client::conn::TrySendError<T>> for NoReply {
 // === impl Pool ===
 
 impl Pool {
-    /// Keeps at most `most` idle connections of a kind, each for `keep`.
-    pub fn new(keep: Duration, most: usize) -> Pool {
-        Pool { keep, most, ..Pool::default() }
+    /// Keeps at most `most` idle connections of a kind, each for `keep`; at most `open` connections in all, half of them
+    /// for one agent.
+    pub fn new(keep: Duration, most: usize, open: usize) -> Pool {
+        Pool { idle: Mutex::default(), shared: Mutex::default(), open: Shares::new(open, open.div_ceil(2)), keep, most }
+    }
+
+    /// Room for one more connection. When there is none, those that only wait are let go first.
+    pub fn room(&self, key: &Key) -> Option<Place<String>> {
+        self.open.take(key.agent.clone()).or_else(|| {
+            self.sweep(true);
+            self.open.take(key.agent.clone())
+        })
     }
 
     /// A connection that waits, if there is one.
     pub fn take(&self, key: &Key) -> Option<Leg> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         match shared.get(key) {
-            Some(sender) if !sender.is_closed() => {
-                return Some(Leg { key: key.clone(), sender: Sender::Http2(sender.clone()) });
-            }
+            Some(leg) if !leg.is_closed() => return leg.twin(),
             Some(_) => drop(shared.remove(key)),
             None => {}
         }
@@ -178,9 +201,9 @@ impl Pool {
 
     /// Lets others use an HTTP/2 connection beside the one that opened it.
     pub fn share(&self, leg: &Leg) {
-        if let Sender::Http2(sender) = &leg.sender {
+        if let Some(twin) = leg.twin() {
             let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-            shared.insert(leg.key.clone(), sender.clone());
+            shared.insert(leg.key.clone(), twin);
         }
     }
 
@@ -206,7 +229,7 @@ impl Pool {
         });
         drop(idle);
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.retain(|_, sender| !everything && !sender.is_closed());
+        shared.retain(|_, leg| !everything && !leg.is_closed());
     }
 }
 

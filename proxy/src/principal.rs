@@ -38,8 +38,8 @@ pub enum Role {
     Admin,
 }
 
-/// Whether a principal is served now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Whether a principal is served now; the stricter is the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Standing {
     /// Served.
@@ -127,6 +127,7 @@ impl Principals {
     /// When the name is taken or not plain, or the file cannot be written.
     pub fn add(&self, kind: Kind, name: &str, owner: &str, role: Option<Role>) -> Result<String> {
         self.check_free(kind, name)?;
+        check_owner(owner)?;
         let token = id::token(kind.prefix()).context("no randomness")?;
         let principal = Principal {
             kind,
@@ -143,19 +144,39 @@ impl Principals {
         Ok(token)
     }
 
+    /// Whether the standing of a principal can change.
+    ///
+    /// # Errors
+    /// When it is unknown or revoked.
+    pub fn check_change(&self, kind: Kind, name: &str) -> Result<()> {
+        match self.named(kind, name) {
+            None => bail!("there is no `{name}`; `writ agents list` and `writ operators list` show the names"),
+            Some(principal) if principal.standing == Standing::Revoked => bail!("`{name}` was revoked; add a new one"),
+            Some(_) => Ok(()),
+        }
+    }
+
     /// Suspends, resumes or revokes. Revoking is final.
     ///
     /// # Errors
     /// When the principal is unknown or revoked, or the file cannot be written.
     pub fn set_standing(&self, kind: Kind, name: &str, standing: Standing) -> Result<()> {
-        self.change(|known| match known.get_mut(&(kind, name.to_owned())) {
-            None => bail!("there is no `{name}`; `writ agents list` shows the names"),
-            Some(principal) if principal.standing == Standing::Revoked => bail!("`{name}` was revoked; add a new one"),
-            Some(principal) => {
+        self.check_change(kind, name)?;
+        self.change(|known| {
+            if let Some(principal) = known.get_mut(&(kind, name.to_owned())) {
                 principal.standing = standing;
-                Ok(())
             }
+            Ok(())
         })
+    }
+
+    /// Takes over what the ledger says of a principal where that is stricter than the file: an old file must not bring
+    /// back whom the ledger saw go.
+    pub fn tighten(&self, kind: Kind, name: &str, standing: Standing) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(principal) = known.get_mut(&(kind, name.to_owned())) {
+            principal.standing = principal.standing.max(standing);
+        }
     }
 
     /// The principal of this kind that holds `token`. Every stored digest is compared, in constant time.
@@ -200,9 +221,10 @@ impl Principals {
 /// # Errors
 /// When the file system refuses.
 pub fn write_private(file: &Path, bytes: &[u8]) -> Result<()> {
-    let fresh = file.with_extension("new");
+    // A name of its own that nobody could have put a link or a file of other modes at.
+    let fresh = file.with_extension(id::fresh("new-").context("no randomness")?);
     let write = || -> std::io::Result<()> {
-        let mut out = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
+        let mut out = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
         out.write_all(bytes)?;
         out.sync_all()?;
         fs::rename(&fresh, file)?;
@@ -212,6 +234,14 @@ pub fn write_private(file: &Path, bytes: &[u8]) -> Result<()> {
         Ok(())
     };
     write().with_context(|| format!("cannot write `{}`", file.display()))
+}
+
+/// An owner is shown to people, and compared with the names of operators.
+fn check_owner(owner: &str) -> Result<()> {
+    if owner.len() > 128 || owner.chars().any(char::is_control) {
+        bail!("the owner is too long or holds a control character");
+    }
+    Ok(())
 }
 
 fn check_name(name: &str) -> Result<()> {

@@ -3,7 +3,7 @@
 //! Every record is an awaited call that can refuse the request; none is written in passing.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -180,7 +180,20 @@ pub async fn append_or_log(ledger: &Ledger, draft: Draft) {
 }
 
 fn refusal(error: &AppendError) -> Refusal {
-    Refusal::LedgerUnavailable(error.to_string())
+    match error {
+        AppendError::AlreadyExecuting { .. }
+        | AppendError::Illegal { .. }
+        | AppendError::NoExecution { .. }
+        | AppendError::Repeated { .. }
+        | AppendError::Standing { .. } => Refusal::LedgerRefused(error.to_string()),
+        AppendError::Busy
+        | AppendError::Incomplete { .. }
+        | AppendError::Latched(_)
+        | AppendError::Reserved { .. }
+        | AppendError::Text { .. }
+        | AppendError::TooLarge { .. }
+        | AppendError::Unrepresentable { .. } => Refusal::LedgerUnavailable(error.to_string()),
+    }
 }
 
 /// What was decided about, and on which ground.
@@ -230,9 +243,9 @@ fn action(facts: &Facts) -> String {
 }
 
 fn query_names(query: Option<&str>) -> Vec<String> {
-    let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-    let mut names: Vec<String> =
-        pairs.map(|pair| pair.split('=').next().unwrap_or_default().chars().take(64).collect()).collect();
+    // What stands without `=` is a value as likely as a name, and values are not recorded.
+    let pairs = query.unwrap_or_default().split('&').filter_map(|pair| pair.split_once('='));
+    let mut names: Vec<String> = pairs.map(|(name, _)| name.chars().take(64).collect()).collect();
     names.sort();
     names.dedup();
     names.truncate(64);
@@ -350,7 +363,12 @@ pub struct Source<'a> {
 
 impl Source<'_> {
     fn name(&self) -> String {
-        self.agent.map_or_else(|| self.peer.to_string(), str::to_owned)
+        match (self.agent, self.peer) {
+            (Some(agent), _) => agent.to_owned(),
+            (None, IpAddr::V4(v4)) => v4.to_string(),
+            // One client has a whole /64 of addresses.
+            (None, IpAddr::V6(v6)) => Ipv6Addr::from(u128::from(v6) >> 64 << 64).to_string(),
+        }
     }
 }
 
@@ -362,6 +380,7 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         Refusal::TokenInRequest => Some(("token_in_request", "HIGH")),
         Refusal::WrongCredential => Some(("wrong_credential", "HIGH")),
         Refusal::AgentSuspended
+        | Refusal::Blocked(..)
         | Refusal::BodyTooLarge(_)
         | Refusal::Busy(_)
         | Refusal::Cancelled(_)
@@ -370,6 +389,7 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         | Refusal::Expectation
         | Refusal::Expired(_)
         | Refusal::HeadTooLarge(_)
+        | Refusal::LedgerRefused(_)
         | Refusal::LedgerUnavailable(_)
         | Refusal::MethodRefused(_)
         | Refusal::NotFound

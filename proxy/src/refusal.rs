@@ -21,6 +21,8 @@ pub enum Refusal {
     Busy(String),
     /// Agent: withdrew the intent itself.
     Cancelled(String),
+    /// Policy: what was held is denied by the policy in force now. Intent id and reason.
+    Blocked(String, String),
     /// Agent: went away before its request was complete.
     ClientGone,
     /// Policy: denied.
@@ -31,6 +33,8 @@ pub enum Refusal {
     Expired(String),
     /// Agent: the head is larger than the limit.
     HeadTooLarge(String),
+    /// Gate: the ledger does not take this event now, because another came first.
+    LedgerRefused(String),
     /// Gate: the ledger cannot record, so nothing may leave.
     LedgerUnavailable(String),
     /// Agent: this method is not for a proxy (TRACE, CONNECT inside a tunnel).
@@ -135,6 +139,13 @@ impl Refusal {
                 "CONNECT target, TLS server name, Host and absolute URL must name the same host and port",
             )
             .closing(),
+            Blocked(id, reason) => row(
+                403,
+                "blocked",
+                "blocked by policy",
+                format!("intent `{id}` is denied by the policy in force now: {reason}"),
+                "ask an operator which request would pass",
+            ),
             BodyTooLarge(limit) => row(
                 413,
                 "body_too_large",
@@ -178,6 +189,7 @@ impl Refusal {
             HeadTooLarge(why) => {
                 row(431, "head_too_large", "request head too large", why, "send fewer or shorter headers").closing()
             }
+            LedgerRefused(why) => row(409, "conflict", "already decided", why, "look at the state of the intent"),
             LedgerUnavailable(_) => row(
                 503,
                 "ledger_unavailable",
@@ -234,7 +246,10 @@ impl Refusal {
                 "the request carries a gate token that would have left with it",
                 "send the token in Proxy-Authorization only; then have an operator replace it",
             ),
-            TooMany(why) => row(429, "too_many", "too many", why, "wait for earlier ones to be decided").retryable(),
+            TooMany(why) => {
+                row(429, "too_many", "too many", why, "send fewer at once, or wait until earlier ones are decided")
+                    .retryable()
+            }
             WrongCredential => row(
                 407,
                 "credential_invalid",
@@ -262,7 +277,7 @@ impl Refusal {
                 "credential_unavailable",
                 "credential unavailable",
                 "the destination's credential could not be fetched, so nothing was sent",
-                "try again later; `writ credentials` on the gate's side shows the cause",
+                "try again later; the ledger and the log of the gate show the cause",
             )
             .retryable(),
         }
@@ -271,10 +286,11 @@ impl Refusal {
     /// What only an operator should read; empty where the answer already says it all.
     pub fn cause(&self) -> &str {
         match self {
-            Refusal::LedgerUnavailable(why) | Refusal::VaultUnavailable(why) => why,
+            Refusal::LedgerRefused(why) | Refusal::LedgerUnavailable(why) | Refusal::VaultUnavailable(why) => why,
             Refusal::AgentSuspended
             | Refusal::Ambiguous(_)
             | Refusal::AuthorityMismatch(_)
+            | Refusal::Blocked(..)
             | Refusal::BodyTooLarge(_)
             | Refusal::Busy(_)
             | Refusal::Cancelled(_)

@@ -73,7 +73,8 @@ impl Refusal {
             document.insert("policy".into(), json!(basis.policy));
             document.insert("destination".into(), json!(basis.destination));
         }
-        if let Refusal::Rejected(id, _) | Refusal::Expired(id) | Refusal::Cancelled(id) = self {
+        if let Refusal::Blocked(id, _) | Refusal::Rejected(id, _) | Refusal::Expired(id) | Refusal::Cancelled(id) = self
+        {
             document.insert("intentId".into(), json!(id));
         }
         document.retain(|_, value| !value.is_null());

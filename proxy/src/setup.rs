@@ -3,10 +3,10 @@
 //! Nothing that exists is overwritten, and nothing is created anew that has been lost: a home with data but without its
 //! ledger is refused, not repaired.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -22,6 +22,9 @@ use crate::principal::{self, Kind, Principals, Role};
 /// # Errors
 /// Whatever stops it, with the remedy.
 pub fn create(home: &Home) -> Result<bool> {
+    if home.path().exists() {
+        home.check()?;
+    }
     home.create()?;
     // A home with destinations is configured: a starter policy that its owner removed stays removed.
     if !home.destinations().exists() {
@@ -29,18 +32,30 @@ pub fn create(home: &Home) -> Result<bool> {
             write_new(&home.path().join(name), text)?;
         }
     }
-    let first = !Ledger::exists(&home.data()) && !home.keys().join("principals.json").exists();
+    let first = !home.data().exists();
     if first {
-        if let Err(ca::CaError::Missing { .. }) = ca::Root::open(&home.ca()) {
-            ca::Root::create(&home.ca(), "Writ")?;
-        }
-        let origin = id::fresh("writ-")?;
-        Ledger::create(&home.data(), &origin)?;
-        add_first_principals(home)?;
+        create_data(home)?;
     }
     let root = ca::Root::open(&home.ca())?;
     write_bundle(home, root.pem())?;
     Ok(first)
+}
+
+/// Authority, ledger and principals come into being together: whatever was left of an earlier attempt is made anew.
+fn create_data(home: &Home) -> Result<()> {
+    let staged = home.staged();
+    if staged.data().exists() {
+        fs::remove_dir_all(staged.data()).with_context(|| format!("cannot remove `{}`", staged.data().display()))?;
+    }
+    for dir in [staged.data(), staged.keys()] {
+        let made = DirBuilder::new().mode(0o700).create(&dir);
+        made.with_context(|| format!("cannot create `{}`", dir.display()))?;
+    }
+    ca::Root::create(&staged.ca(), "Writ")?;
+    Ledger::create(&staged.data(), &id::fresh("writ-")?)?;
+    add_first_principals(&staged)?;
+    fs::rename(staged.data(), home.data()).with_context(|| format!("cannot create `{}`", home.data().display()))?;
+    File::open(home.path())?.sync_all().with_context(|| format!("cannot sync `{}`", home.path().display()))
 }
 
 /// The proxy URL for an agent, with its token.

@@ -141,15 +141,16 @@ pub async fn send(gate: &Gate, permit: Permit, injected: Injected, progress: &Pr
 
 /// A fresh connection, HTTP/2 where the upstream chooses it.
 async fn open(gate: &Gate, key: Key, route: &Route<'_>) -> Result<Leg, Failure> {
+    let place = gate.pool.room(&key).ok_or_else(|| Failure::unsent("too many connections to upstreams are open"))?;
     let stream = dial(gate, route).await?;
     let leg = match route.authority.scheme() {
-        Scheme::Http => Leg::http1(key, stream).await,
+        Scheme::Http => Leg::http1(key, place, stream).await,
         Scheme::Https => {
             let stream = tls(gate, stream, route).await?;
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
-                Leg::http2(key, stream).await
+                Leg::http2(key, place, stream).await
             } else {
-                Leg::http1(key, stream).await
+                Leg::http1(key, place, stream).await
             }
         }
     };
@@ -270,9 +271,10 @@ async fn resolve(gate: &Gate, route: &Route<'_>) -> Result<Vec<SocketAddr>, Fail
 fn refused(route: &Route<'_>, ip: IpAddr, class: Forbidden) -> Failure {
     let why = match class {
         Forbidden::Metadata => "an instance metadata service, which is never dialled",
-        Forbidden::NotPublic => "not a public address; the destination can open it with `addresses:`",
+        Forbidden::NotPublic => "an address that is not public; the destination can open it with `addresses:`",
     };
-    Failure::unsent(format!("{} resolves to {ip}, {why}", route.authority))
+    tracing::warn!(authority = %route.authority, %ip, "refused to dial");
+    Failure::unsent(format!("{} resolves to {why}", route.authority))
 }
 
 async fn tls(

@@ -135,13 +135,6 @@ impl Connection {
         let Stream::Tls(stream) = &self.stream else { panic!("there is no TLS on this connection") };
         stream.conn.peer_certificates().unwrap()[0].to_vec()
     }
-
-    /// The socket below.
-    pub(crate) fn socket(&self) -> &TcpStream {
-        match &self.stream {
-            Stream::Plain(stream) => stream,
-            Stream::Tls(stream) => &stream.sock,
-        }
     }
 
     fn body(&mut self, method: &str, response: &mut Response) -> io::Result<()> {

@@ -162,7 +162,7 @@ fn with_hosts(hosts: &Path) -> Option<Vec<String>> {
     if probe.is_ok_and(|status| status.success()) {
         return Some(words);
     }
-    eprintln!("skipped: no mount namespaces for this user here");
+    crate::harness::trace::skip("no mount namespaces for this user here");
     None
 }
 

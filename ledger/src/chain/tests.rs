@@ -1,6 +1,7 @@
 //! The format on disk is pinned: the same drafts at the same times give the committed bytes.
 
-use serde_json::json;
+use proptest::prelude::*;
+use serde_json::{Map, json};
 
 use super::*;
 
@@ -147,4 +148,53 @@ fn what_the_format_cannot_hold_is_refused_by_name() {
     assert!(matches!(refused, Err(AppendError::Unrepresentable { .. })));
     let long = Draft::new(EventType::Violation).with("x", "x".repeat(MAX_LINE));
     assert!(matches!(seal(None, Timestamp::UNIX_EPOCH, long), Err(AppendError::TooLarge { .. })));
+}
+
+/// Text in which everything turns up that JSON has to escape or that sorts in an unusual way.
+fn texts() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z_]{0,6}", "[\u{0}-\u{7f}]{0,8}", any::<String>(), "(\"entry_hash\":\"x\",|,\"prev_hash\":\"){1,2}"]
+}
+
+fn values() -> impl Strategy<Value = Value> {
+    let exact = -(1_i64 << 53)..=1_i64 << 53;
+    let leaves = prop_oneof![
+        Just(Value::Null),
+        any::<bool>().prop_map(Value::from),
+        exact.prop_map(Value::from),
+        texts().prop_map(Value::from)
+    ];
+    leaves.prop_recursive(4, 32, 6, |inner| {
+        let objects = prop::collection::btree_map(texts(), inner.clone(), 0..6);
+        prop_oneof![
+            prop::collection::vec(inner, 0..6).prop_map(Value::from),
+            objects.prop_map(|members| Value::Object(members.into_iter().collect())),
+        ]
+    })
+}
+
+proptest! {
+    #[test]
+    fn sealed_lines_are_what_the_canonicalizer_writes(
+        data in prop::collection::btree_map(texts(), values(), 0..6),
+        ids in prop::collection::vec(prop::option::of(texts()), 6),
+    ) {
+        let mut ids = ids.into_iter();
+        let mut id = || ids.next().flatten();
+        let draft = Draft {
+            action: id(),
+            agent_id: id(),
+            correlation_id: id(),
+            dest_key: id(),
+            intent_id: id(),
+            run_id: id(),
+            data: data.into_iter().collect::<Map<_, _>>(),
+            ..Draft::new(EventType::LedgerCreated)
+        };
+        let entry = seal(None, Timestamp::UNIX_EPOCH, draft).unwrap();
+        prop_assert_eq!(&serde_json_canonicalizer::to_string(&entry.event).unwrap(), &entry.line);
+        let unhashed = Event { entry_hash: String::new(), ..entry.event.clone() };
+        let hashed = serde_json_canonicalizer::to_string(&unhashed).unwrap();
+        prop_assert_eq!(&entry.event.entry_hash, &sha256_hex(hashed.as_bytes()));
+        prop_assert_eq!(Walker::from_start().step(&entry.line), Ok(entry.event));
+    }
 }

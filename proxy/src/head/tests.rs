@@ -92,15 +92,15 @@ fn a06_noise_around_transfer_encoding_is_never_ignored() {
     let noise = (0x01..=0x20_u8).chain(0x7f..=0xff);
     let mut variants = 0;
     for byte in noise {
-        let places: [(&[u8], &[u8], &[u8], &[u8]); 6] = [
-            (&[byte], b"", b"", b""),
-            (b"", &[byte], b"", b""),
-            (b"", b"", &[byte], b""),
-            (b"", b"", b"", &[byte]),
-            (&[byte, byte], b"", b"", b""),
-            (b"", &[byte, byte], b"", b""),
+        let places: [[&[u8]; 4]; 6] = [
+            [&[byte], b"", b"", b""],
+            [b"", &[byte], b"", b""],
+            [b"", b"", &[byte], b""],
+            [b"", b"", b"", &[byte]],
+            [&[byte, byte], b"", b"", b""],
+            [b"", &[byte, byte], b"", b""],
         ];
-        for (before_name, before_colon, after_colon, after_value) in places {
+        for [before_name, before_colon, after_colon, after_value] in places {
             let parts: [&[u8]; 9] = [
                 b"POST / HTTP/1.1\r\nHost: a\r\n",
                 before_name,
