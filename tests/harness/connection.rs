@@ -135,7 +135,6 @@ impl Connection {
         let Stream::Tls(stream) = &self.stream else { panic!("there is no TLS on this connection") };
         stream.conn.peer_certificates().unwrap()[0].to_vec()
     }
-    }
 
     fn body(&mut self, method: &str, response: &mut Response) -> io::Result<()> {
         let tunnel = method == "CONNECT" && response.status == 200;
