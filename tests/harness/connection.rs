@@ -136,6 +136,14 @@ impl Connection {
         stream.conn.peer_certificates().unwrap()[0].to_vec()
     }
 
+    /// The socket below.
+    pub(crate) fn socket(&self) -> &TcpStream {
+        match &self.stream {
+            Stream::Plain(stream) => stream,
+            Stream::Tls(stream) => &stream.sock,
+        }
+    }
+
     fn body(&mut self, method: &str, response: &mut Response) -> io::Result<()> {
         let tunnel = method == "CONNECT" && response.status == 200;
         if method == "HEAD" || tunnel || [204, 304].contains(&response.status) {
