@@ -3,7 +3,7 @@
 //! Must never keep what it read, read more than the limit, or take a file others could have written.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -57,18 +57,29 @@ fn check(reference: &Reference, metadata: &Metadata) -> Result<(), VaultError> {
     Ok(())
 }
 
-fn read_value(file: &File, max_bytes: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+fn read_value(mut file: &File, max_bytes: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     // Room for a line break and one byte too many, so that the length shows whether the limit is broken. The room is
     // made at once: a vector that grows leaves unwiped copies behind.
-    let bound = max_bytes.saturating_add(3);
-    let mut value = Zeroizing::new(Vec::with_capacity(bound));
-    file.take(u64::try_from(bound).unwrap_or(u64::MAX)).read_to_end(&mut value)?;
+    let most = max_bytes.saturating_add(3);
+    let expected = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let mut value = read_at_most(file, most.min(expected.saturating_add(1)))?;
+    if value.len() > expected {
+        // It grew meanwhile: read all of it again, into all the room there may be.
+        file.seek(SeekFrom::Start(0))?;
+        value = read_at_most(file, most)?;
+    }
     if value.last() == Some(&b'\n') {
         value.pop();
         if value.last() == Some(&b'\r') {
             value.pop();
         }
     }
+    Ok(value)
+}
+
+fn read_at_most(file: &File, room: usize) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut value = Zeroizing::new(Vec::with_capacity(room));
+    file.take(u64::try_from(room).unwrap_or(u64::MAX)).read_to_end(&mut value)?;
     Ok(value)
 }
 
