@@ -61,6 +61,9 @@ pub struct Framed<IO, G> {
     /// Set when there is to be no end behind `last`: to hyper that would be a client that did not wait for its answer.
     silent: bool,
     deadline: Option<(u64, Pin<Box<Sleep>>)>,
+    /// Runs while the end of the connection waits for its peer.
+    linger: Option<Pin<Box<Sleep>>>,
+    thrown_away: usize,
 }
 
 // === impl Framed ===
@@ -68,7 +71,7 @@ pub struct Framed<IO, G> {
 impl<IO: AsyncRead + Unpin, G: Grammar> Framed<IO, G> {
     /// Checks `io`, starting with the bytes in `raw` that were read from it before.
     pub fn new(io: IO, raw: BytesMut, grammar: G) -> Framed<IO, G> {
-        Framed { io, grammar, raw, checked: 0, last: None, silent: false, deadline: None }
+        Framed { io, grammar, raw, checked: 0, last: None, silent: false, deadline: None, linger: None, thrown_away: 0 }
     }
 
     /// Gives hyper what is ready. False: nothing is.
@@ -144,6 +147,26 @@ impl<IO: AsyncRead + Unpin, G: Grammar> Framed<IO, G> {
     }
 }
 
+impl<IO: AsyncRead + Unpin, G> Framed<IO, G> {
+    /// Throws away what the peer still sends, for a while: a socket closed over unread bytes is reset, and the peer
+    /// would lose the answer that it has not read yet (RFC 9112 section 9.6).
+    fn poll_linger(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut scratch = [0_u8; 4096];
+        while self.thrown_away < LINGER_BYTES {
+            let mut buffer = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.io).poll_read(context, &mut buffer) {
+                Poll::Ready(Ok(())) if !buffer.filled().is_empty() => self.thrown_away += buffer.filled().len(),
+                Poll::Ready(_) => break,
+                Poll::Pending => {
+                    let linger = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER_TIME)));
+                    return linger.as_mut().poll(context).map(Ok);
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<IO: AsyncRead + Unpin, G: Grammar> AsyncRead for Framed<IO, G> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
@@ -174,7 +197,7 @@ impl<IO: AsyncRead + Unpin, G: Grammar> AsyncRead for Framed<IO, G> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin, G: Unpin> AsyncWrite for Framed<IO, G> {
+impl<IO: AsyncRead + AsyncWrite + Unpin, G: Unpin> AsyncWrite for Framed<IO, G> {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.get_mut().io).poll_write(context, bytes)
     }
@@ -196,9 +219,17 @@ impl<IO: AsyncWrite + Unpin, G: Unpin> AsyncWrite for Framed<IO, G> {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().io).poll_shutdown(context)
+        let this = self.get_mut();
+        ready!(Pin::new(&mut this.io).poll_shutdown(context))?;
+        this.poll_linger(context)
     }
 }
 
 /// Bytes read from the socket at once where they have to be looked at.
 const READ_BYTES: usize = 16 * 1024;
+
+/// How long a connection that ends still takes what its peer had under way.
+const LINGER_TIME: Duration = Duration::from_secs(1);
+
+/// And how much of it.
+const LINGER_BYTES: usize = 4 << 20;

@@ -77,6 +77,18 @@ impl Wire {
         }
     }
 
+    /// Ends the connection so that the client can still read its answer: what it had under way is thrown away first.
+    pub async fn close(mut self) {
+        let drain = async {
+            if self.stream.shutdown().await.is_ok() {
+                let mut scratch = [0_u8; 4096];
+                while matches!(self.stream.read(&mut scratch).await, Ok(1..)) {}
+            }
+        };
+        // Whether the client ends its side in time or not, the connection is dropped now.
+        drop(tokio::time::timeout(LINGER_TIME, drain).await);
+    }
+
     /// Writes bytes. The client may be gone; then nobody misses them.
     pub async fn write(&mut self, bytes: &[u8]) {
         if let Err(error) = self.stream.write_all(bytes).await {
@@ -128,7 +140,10 @@ async fn connection(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr) {
         Ok(Some(head)) if head.method == "CONNECT" => tunnel::serve(gate, wire, head).await,
         Ok(Some(_)) => plain(gate, wire).await,
         Ok(None) => {}
-        Err(refusal) => refuse(&gate, &mut wire, refusal).await,
+        Err(refusal) => {
+            refuse(&gate, &mut wire, refusal).await;
+            wire.close().await;
+        }
     }
 }
 
@@ -256,3 +271,6 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// Bytes of replies kept for one stream whose client does not read.
 const SEND_BUFFER: usize = 64 * 1024;
+
+/// How long a refused connection still takes what its client had under way.
+const LINGER_TIME: Duration = Duration::from_secs(1);

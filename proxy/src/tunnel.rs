@@ -59,12 +59,15 @@ pub async fn serve(gate: Arc<Gate>, mut wire: Wire, mut head: Head) {
         let again = matches!(refusal, Refusal::NotIdentified | Refusal::WrongCredential) && head.minor == 1;
         listen::refuse(&gate, &mut wire, refusal).await;
         if !again {
-            return;
+            return wire.close().await;
         }
         match wire.head(&gate.limits).await {
             Ok(Some(next)) if next.method == "CONNECT" => head = next,
             Ok(_) => return,
-            Err(refusal) => return listen::refuse(&gate, &mut wire, refusal).await,
+            Err(refusal) => {
+                listen::refuse(&gate, &mut wire, refusal).await;
+                return wire.close().await;
+            }
         }
     }
 }

@@ -1,10 +1,5 @@
 //! The fuzz targets on their committed corpus and on a bounded number of mutations, the same ones every time.
-#![expect(
-    clippy::expect_used,
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    reason = "a test"
-)]
+#![expect(clippy::expect_used, clippy::unwrap_used, clippy::indexing_slicing, reason = "a test")]
 
 use std::fs;
 use std::path::Path;
