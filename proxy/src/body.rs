@@ -39,7 +39,7 @@ pub enum Part {
 pub struct BrokenOff;
 
 /// A share of the memory that request bodies may take together; given back when dropped.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Share(#[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
 
 // === impl Reply ===

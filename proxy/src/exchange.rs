@@ -159,8 +159,8 @@ async fn attempt(
     let facts = facts(asked, name, bytes, destination.and_then(|destination| rulebook.credential_of(destination)))?;
     match admit(gate, &rulebook, &facts, trace).await? {
         Admitted::Go(grant) => {
-            let order = Order { facts, grant: *grant, rulebook, trace: trace.clone(), intent: None };
-            execute(gate, order, share).await
+            let order = Order { facts, grant: *grant, rulebook, trace: trace.clone(), intent: None, share };
+            execute(gate, order).await
         }
         Admitted::Wait(intent) => {
             // Sealed now: what it took in memory is free for others while this one waits.
@@ -218,13 +218,9 @@ fn decide(rulebook: &Rulebook, facts: &Facts) -> Decision {
 }
 
 /// Record, then send: from here on in a task of its own, this connection only receives.
-async fn execute(gate: &Arc<Gate>, order: Order, share: Share) -> Result<Response<Reply>, Refusal> {
+async fn execute(gate: &Arc<Gate>, order: Order) -> Result<Response<Reply>, Refusal> {
     let (sink, Live { head, parts }) = relay::live();
-    let execution = relay::execute(Arc::clone(gate), order, sink);
-    gate.tasks.spawn(async move {
-        execution.await;
-        drop(share);
-    });
+    gate.tasks.spawn(relay::execute(Arc::clone(gate), order, sink));
     let head = head.await.map_err(|_| Refusal::UnknownOutcome("the execution broke off".to_owned()))??;
     Ok(Response::from_parts(head, Reply::Stream(parts)))
 }
@@ -268,7 +264,8 @@ async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> 
                 record::durable(gate, vec![granted], None).await?;
                 ledger::crash::point("approval.granted");
             }
-            let order = Order { facts, grant, rulebook, trace, intent: Some(intent.id.clone()) };
+            let intent = Some(intent.id.clone());
+            let order = Order { facts, grant, rulebook, trace, intent, share: Share::default() };
             gate.tasks.spawn(relay::execute(Arc::clone(gate), order, Sink::Mailbox));
             Ok(())
         }

@@ -6,6 +6,7 @@ use ledger::Receipt;
 use policy::{Facts, Grant};
 use serde_json::json;
 
+use crate::body::Share;
 use crate::gate::Gate;
 use crate::record::{self, Outcome, Ticket, Trace};
 use crate::refusal::Refusal;
@@ -20,6 +21,8 @@ pub struct Permit {
     grant: Grant,
     rulebook: Arc<Rulebook>,
     receipt: Receipt,
+    /// Given back with the permit, when the request has been sent.
+    _share: Share,
 }
 
 /// A request that policy allowed and that is about to be recorded.
@@ -35,6 +38,8 @@ pub struct Order {
     pub trace: Trace,
     /// The intent, when it had been held.
     pub intent: Option<String>,
+    /// What its body takes of the memory there is for bodies.
+    pub share: Share,
 }
 
 // === impl Permit ===
@@ -46,7 +51,7 @@ impl Permit {
     /// [`Refusal::LedgerUnavailable`] when the record could not be made durable in time, or the ledger refuses it (an
     /// execution that is under way already); nothing may be sent then.
     pub async fn record(gate: &Gate, order: Order) -> Result<(Permit, Ticket), Refusal> {
-        let Order { facts, grant, rulebook, trace, intent } = order;
+        let Order { facts, grant, rulebook, trace, intent, share } = order;
         if facts.digest(grant.destination()) != grant.digest() {
             return Err(Refusal::LedgerUnavailable("the grant is for another request".to_owned()));
         }
@@ -56,7 +61,7 @@ impl Permit {
         let receipt = record::durable(gate, vec![authorised], Some(late)).await?.pop();
         let receipt = receipt.ok_or_else(|| Refusal::LedgerUnavailable("the ledger gave no receipt".to_owned()))?;
         ledger::crash::point("permit.recorded");
-        Ok((Permit { facts, grant, rulebook, receipt }, ticket))
+        Ok((Permit { facts, grant, rulebook, receipt, _share: share }, ticket))
     }
 
     /// The request that is allowed.

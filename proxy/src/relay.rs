@@ -154,7 +154,11 @@ async fn stream(
     tally: &mut Tally,
 ) -> Result<(), &'static str> {
     loop {
-        let part = next(gate, body).await?;
+        let part = tokio::select! {
+            part = next(gate, body) => part?,
+            // A client that goes away while the upstream is silent must not keep it, nor the memory it takes.
+            () = parts.closed() => return Err("client_gone"),
+        };
         if let Part::Data(data) = &part {
             tally.add(data);
         }

@@ -117,7 +117,7 @@ fn announce(running: &Running, first: bool) -> Result<()> {
     )?;
     writeln!(
         out,
-        "  export SSL_CERT_FILE={bundle} CURL_CA_BUNDLE={bundle} REQUESTS_CA_BUNDLE={bundle} GIT_SSL_CAINFO={bundle} NODE_EXTRA_CA_CERTS={bundle}"
+        "  export SSL_CERT_FILE={bundle} CURL_CA_BUNDLE={bundle} REQUESTS_CA_BUNDLE={bundle} GIT_SSL_CAINFO={bundle} NODE_EXTRA_CA_CERTS={bundle} GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={bundle}"
     )?;
     writeln!(out, "\nTry it there:")?;
     writeln!(out, "  curl https://example.com/                     # a read: allowed")?;

@@ -17,11 +17,12 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Answer:
-    """What a client was told; header names in lower case."""
+    """What a client was told; header names in lower case, the HTTP version as `1.1` or `2`."""
 
     status: int
     headers: dict[str, str]
     body: bytes
+    version: str
 
     def json(self) -> dict[str, Any]:
         return json.loads(self.body)
@@ -38,11 +39,16 @@ def run(command: list[str | Path], env: Env, body: bytes) -> subprocess.Complete
 
 def curl(env: Env, method: str, url: str, body: bytes, *options: str) -> Answer:
     sends = ["--data-binary", "@-", "--header", "Content-Type: application/octet-stream"] if body else []
-    report = '%{stderr}{"status": %{http_code}, "headers": %{header_json}}'
+    report = '%{stderr}{"status": %{http_code}, "version": "%{http_version}", "headers": %{header_json}}'
     fixed = ["curl", "--silent", "--show-error", "--max-time", "30", "--request", method, "--write-out", report]
     done = run([*fixed, *sends, *options, url], env, body)
     told = json.loads(done.stderr)
-    return Answer(told["status"], {name: values[0] for name, values in told["headers"].items()}, done.stdout)
+    headers = {name: values[0] for name, values in told["headers"].items()}
+    return Answer(told["status"], headers, done.stdout, told["version"])
+
+
+def curl_with(option: str) -> Client:
+    return lambda env, method, url, body: curl(env, method, url, body, option)
 
 
 def script(*command: str | Path) -> Client:
@@ -51,14 +57,17 @@ def script(*command: str | Path) -> Client:
     def send(env: Env, method: str, url: str, body: bytes) -> Answer:
         modules = {"NODE_PATH": str(TARGET / "node" / "node_modules")}
         told = json.loads(run([*command, method, url], env | modules, body).stdout)
-        return Answer(told["status"], told["headers"], base64.b64decode(told["body"]))
+        return Answer(told["status"], told["headers"], base64.b64decode(told["body"]), told["version"])
 
     return send
 
 
 CLIENTS: dict[str, Client] = {
-    "curl": curl,
+    "aiohttp": script(sys.executable, HERE / "send.py", "aiohttp"),
+    "curl-http1.1": curl_with("--http1.1"),
+    "curl-http2": curl_with("--http2"),
     "httpx": script(sys.executable, HERE / "send.py", "httpx"),
+    "httpx-http2": script(sys.executable, HERE / "send.py", "httpx-http2"),
     "requests": script(sys.executable, HERE / "send.py", "requests"),
     "urllib": script(sys.executable, HERE / "send.py", "urllib"),
     "node-axios": script("node", HERE / "send.js", "axios"),

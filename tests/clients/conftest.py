@@ -1,4 +1,4 @@
-"""One origin and one gate for the whole run; each test keeps to paths of its own."""
+"""One set of origins and one gate for the whole run; each test keeps to paths of its own."""
 
 import secrets
 from collections.abc import Iterator
@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from certificates import Certificates, write_certificates
 from gate import Gate
-from origin import Origin
+from greeter import GRPC, Greeter
+from origin import API, API_HTTP2, GIT, Origin
 
 
 @pytest.fixture(scope="session")
@@ -16,15 +18,27 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def origin(folder: Path) -> Iterator[Origin]:
-    started = Origin(folder)
+def certificates(folder: Path) -> Certificates:
+    return write_certificates(folder, [API, API_HTTP2, GIT, GRPC])
+
+
+@pytest.fixture(scope="session")
+def origin(folder: Path, certificates: Certificates) -> Iterator[Origin]:
+    started = Origin(folder / "repositories", certificates)
     yield started
     started.close()
 
 
 @pytest.fixture(scope="session")
-def gate(folder: Path, origin: Origin) -> Iterator[Gate]:
-    started = Gate(folder, origin)
+def greeter(certificates: Certificates) -> Iterator[Greeter]:
+    started = Greeter(certificates)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def gate(folder: Path, certificates: Certificates, origin: Origin, greeter: Greeter) -> Iterator[Gate]:
+    started = Gate(folder, certificates.roots, origin.addresses | greeter.addresses)
     yield started
     assert started.stop() == 0
     started.writ("ledger", "verify")

@@ -2,36 +2,33 @@
 
 import json
 import os
+import re
 import subprocess
 import threading
 from pathlib import Path
 from typing import Any
 
-from origin import API, GIT, Origin
+from greeter import GRPC
+from origin import API, API_HTTP2, GIT, PLAIN
 
 ROOT = Path(__file__).parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute()
 WRIT = TARGET / "debug" / "writ"
 
-PLAIN = "plain.example"
-
-SETTINGS = """\
-doors: {{ forward: '127.0.0.1:0', operator: '127.0.0.1:0' }}
-upstream:
-  connect_to:
-    '{api}:443': '127.0.0.1:{tls}'
-    '{git}:443': '127.0.0.1:{tls}'
-    '{plain}:80': '127.0.0.1:{http}'
-"""
-
 DESTINATIONS = """
   - key: clients.allowed
-    match: {{ host: {api}, methods: [GET, POST], path: /allowed/** }}
+    match:
+      - {{ host: {api}, methods: [GET, POST], path: /allowed/** }}
+      - {{ host: {api_http2}, methods: [GET, POST], path: /allowed/** }}
+      - {{ host: {grpc}, methods: [POST], path: /allowed.Greeter/* }}
     effect: read
     policy: clients-allow
     roots: '{roots}'
   - key: clients.held
-    match: {{ host: {api}, methods: [GET, POST], path: /held/** }}
+    match:
+      - {{ host: {api}, methods: [GET, POST], path: /held/** }}
+      - {{ host: {api_http2}, methods: [GET, POST], path: /held/** }}
+      - {{ host: {grpc}, methods: [POST], path: /held.Greeter/* }}
     effect: external_mutation
     policy: clients-hold
     roots: '{roots}'
@@ -72,11 +69,11 @@ HOLD = "destinations: [clients.held, plain.held, git.push, git.push-later]\nrequ
 class Gate:
     """A running gate. `env` is the environment of an agent's shell after the printed lines were pasted."""
 
-    def __init__(self, folder: Path, origin: Origin) -> None:
+    def __init__(self, folder: Path, roots: Path, addresses: dict[str, str]) -> None:
         self.home = folder / "writ"
         self._env = clean_env(folder) | {"WRIT_HOME": str(self.home)}
         self.writ("init")
-        configure(self.home, origin)
+        configure(self.home, roots, addresses)
         with (folder / "writ.log").open("wb") as log:
             pipe = subprocess.PIPE
             self._process = subprocess.Popen([str(WRIT), "up"], env=self._env, stdout=pipe, stderr=log, text=True)
@@ -113,6 +110,21 @@ class Gate:
         page = subprocess.run(command, env=self.env, capture_output=True, timeout=60, check=True).stdout
         assert json.loads(page)["status"] == "succeeded", page
 
+    def outcome(self, path: str) -> dict[str, Any] | None:
+        """How the request at this path ended, as the ledger tells it."""
+        printed = self.writ("ledger", "tail", "--json", "--limit", "1000000")
+        events = [json.loads(line) for line in printed.splitlines()]
+        [sent] = [event for event in events if event["type"] == "decision.allowed" and event["data"]["path"] == path]
+        of_it = [event for event in events if event.get("correlation_id") == sent["correlation_id"]]
+        return next((event for event in of_it if event["type"].startswith("action.")), None)
+
+    def memory(self, field: str) -> int:
+        """Bytes, as `/proc/PID/status` names them: `VmRSS` is now, `VmHWM` the most there ever was."""
+        [line] = re.findall(
+            rf"^{field}:\s+(\d+) kB$", Path(f"/proc/{self._process.pid}/status").read_text(), re.MULTILINE
+        )
+        return int(line) << 10
+
     def stop(self) -> int:
         self._process.terminate()
         try:
@@ -135,13 +147,14 @@ class Gate:
         return lines
 
 
-def configure(home: Path, origin: Origin) -> None:
-    """Adds to the starter files what the tests ask for."""
-    values = {"api": API, "git": GIT, "plain": PLAIN, "roots": origin.roots}
-    ports = {"tls": origin.tls_port, "http": origin.plain_port}
-    (home / "writ.yaml").write_text(SETTINGS.format(**values, **ports))
+def configure(home: Path, roots: Path, addresses: dict[str, str]) -> None:
+    """Adds to the starter files what the tests ask for. `addresses` says where each `host:port` really is."""
+    doors = {"forward": "127.0.0.1:0", "operator": "127.0.0.1:0"}
+    # JSON is YAML.
+    (home / "writ.yaml").write_text(json.dumps({"doors": doors, "upstream": {"connect_to": addresses}}))
+    names = {"api": API, "api_http2": API_HTTP2, "git": GIT, "grpc": GRPC, "plain": PLAIN}
     with (home / "destinations.yaml").open("a") as destinations:
-        destinations.write(DESTINATIONS.format(**values))
+        destinations.write(DESTINATIONS.format(roots=roots, **names))
     (home / "policies" / "clients-allow.yaml").write_text(ALLOW)
     (home / "policies" / "clients-hold.yaml").write_text(HOLD)
 

@@ -1,106 +1,159 @@
-"""A real HTTPS and HTTP origin that remembers every request it is sent, and serves git repositories."""
+"""A real HTTPS and HTTP origin that remembers every request it is sent, and serves git repositories.
 
-import datetime
+One name speaks HTTP/1.1 only, another HTTP/2 only.
+"""
+
+import asyncio
 import os
-import ssl
+import socket
 import subprocess
 import threading
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from certificates import Certificates
 
 API = "api.example"
+API_HTTP2 = "http2.example"
 GIT = "git.example"
+PLAIN = "plain.example"
 
 GREETING = bytes(range(256))
-"""Every reply starts with each byte there is; the request's body follows."""
+"""Every reply that no test writes starts with each byte there is; the request's body follows."""
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 @dataclass(frozen=True)
 class Hit:
-    """A request as it arrived; header names in lower case."""
+    """A request as it arrived; header names in lower case, the HTTP version as `1.1` or `2`."""
 
     method: str
     path: str
     headers: dict[str, str]
     body: bytes
+    version: str
+
+
+class Reply:
+    """A reply of which a test gives one part after the other."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, content_type: str) -> None:
+        self.content_type = content_type
+        self.gone = threading.Event()
+        """Set when the reply was broken off by who asked for it."""
+        self._loop = loop
+        self._parts: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def give(self, *parts: bytes) -> None:
+        for part in parts:
+            self._loop.call_soon_threadsafe(self._parts.put_nowait, part)
+
+    def end(self) -> None:
+        self.give(b"")
+
+    async def stream(self, receive: Receive, send: Send) -> None:
+        watch = asyncio.create_task(self._watch(receive))
+        while part := await self._parts.get():
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        watch.cancel()
+        await send({"type": "http.response.body"})
+
+    async def _watch(self, receive: Receive) -> None:
+        await receive()
+        self.gone.set()
+        self._parts.put_nowait(b"")
 
 
 class Origin:
-    """The servers, the certificate authority that clients do not know, and what arrived."""
+    """The servers, each listening on a port of its own, and what arrived."""
 
-    def __init__(self, folder: Path) -> None:
-        self.roots = folder / "roots.pem"
-        self.repositories = folder / "repositories"
+    def __init__(self, repositories: Path, certificates: Certificates) -> None:
+        self.repositories = repositories
         self._hits: list[Hit] = []
-        self._lock = threading.Lock()
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(write_certificates(folder, self.roots))
-        self._tls = self._serve(context)
-        self._plain = self._serve(None)
-        self.tls_port: int = self._tls.server_address[1]
-        self.plain_port: int = self._plain.server_address[1]
+        self._replies: dict[str, Reply] = {}
+        self._loop = asyncio.new_event_loop()
+        self._stop = asyncio.Event()
+        tls, tls2, plain = (socket.create_server(("127.0.0.1", 0)) for _ in range(3))
+        listeners = {f"{API}:443": tls, f"{GIT}:443": tls, f"{API_HTTP2}:443": tls2, f"{PLAIN}:80": plain}
+        self.addresses = {name: address(listener) for name, listener in listeners.items()}
+        configs = [config(certificates, "http/1.1", tls, plain), config(certificates, "h2", tls2)]
+        self._thread = threading.Thread(target=self._loop.run_until_complete, args=[self._serve(configs)], daemon=True)
+        self._thread.start()
 
     def hits(self, path: str) -> list[Hit]:
         """What arrived for exactly this path, query and all."""
-        with self._lock:
-            return [hit for hit in self._hits if hit.path == path]
+        return [hit for hit in list(self._hits) if hit.path == path]
 
-    def record(self, hit: Hit) -> None:
-        with self._lock:
-            self._hits.append(hit)
+    def reply(self, path: str, content_type: str = "application/octet-stream") -> Reply:
+        """What the origin will answer at this path, instead of its greeting."""
+        self._replies[path] = Reply(self._loop, content_type)
+        return self._replies[path]
 
     def close(self) -> None:
-        for server in (self._tls, self._plain):
-            server.shutdown()
-            server.server_close()
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(timeout=30)
 
-    def _serve(self, context: ssl.SSLContext | None) -> ThreadingHTTPServer:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (Answer,), {"origin": self}))
-        if context is not None:
-            # The handshake belongs to the thread of the connection, not to the one that accepts.
-            server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        return server
+    async def _serve(self, configs: list[Config]) -> None:
+        await asyncio.gather(*(serve(self._answer, each, shutdown_trigger=self._stop.wait) for each in configs))
 
-
-class Answer(BaseHTTPRequestHandler):
-    """Answers one connection."""
-
-    origin: Origin
-    protocol_version = "HTTP/1.1"
-    timeout = 60
-
-    def do_GET(self) -> None:
-        self._answer()
-
-    def do_POST(self) -> None:
-        self._answer()
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Requests are remembered, not printed."""
-
-    def _answer(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        headers = {name.lower(): value for name, value in self.headers.items()}
-        hit = Hit(self.command, self.path, headers, body)
-        self.origin.record(hit)
-        if headers["host"] == GIT:
-            self._send(*git_backend(self.origin.repositories, hit))
+    async def _answer(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answers one request, as the ASGI application that hypercorn asks for."""
+        if scope["type"] != "http":
+            return
+        hit = await arrived(scope, receive)
+        self._hits.append(hit)
+        reply = self._replies.get(hit.path)
+        if reply is not None:
+            await start(send, 200, {"Content-Type": reply.content_type})
+            return await reply.stream(receive, send)
+        if hit.headers.get("host") == GIT:
+            status, headers, body = await asyncio.to_thread(git_backend, self.repositories, hit)
         else:
-            self._send(upstream_status(hit.method), {"Content-Type": "application/octet-stream"}, GREETING + body)
+            status, headers, body = upstream_status(hit.method), {}, GREETING + hit.body
+        await start(
+            send, status, {"Content-Type": "application/octet-stream", "Content-Length": str(len(body))} | headers
+        )
+        await send({"type": "http.response.body", "body": body})
 
-    def _send(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+
+def address(listener: socket.socket) -> str:
+    return f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+def config(
+    certificates: Certificates, protocol: str, secure: socket.socket, plain: socket.socket | None = None
+) -> Config:
+    made = Config()
+    made.alpn_protocols = [protocol]
+    made.certfile, made.keyfile = str(certificates.chain), str(certificates.key)
+    made.bind = [f"fd://{secure.detach()}"]
+    made.insecure_bind = [f"fd://{plain.detach()}"] if plain else []
+    made.keep_alive_timeout = 60
+    return made
+
+
+async def arrived(scope: dict[str, Any], receive: Receive) -> Hit:
+    parts, more = [], True
+    while more:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        more = message.get("more_body", False)
+    query = scope["query_string"].decode()
+    path = scope["raw_path"].decode() + (f"?{query}" if query else "")
+    headers = {name.decode(): value.decode() for name, value in scope["headers"]}
+    return Hit(scope["method"], path, headers, b"".join(parts), scope["http_version"])
+
+
+async def start(send: Send, status: int, headers: dict[str, str]) -> None:
+    fields = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
 
 
 def upstream_status(method: str) -> int:
@@ -129,40 +182,3 @@ def git_backend(repositories: Path, hit: Hit) -> tuple[int, dict[str, str], byte
     head, _, body = done.stdout.partition(b"\r\n\r\n")
     headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
     return int(headers.pop("Status", "200").split()[0]), headers, body
-
-
-def write_certificates(folder: Path, roots: Path) -> Path:
-    """Makes an authority and a certificate for the origin's names; returns the file with chain and key."""
-    authority_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    authority_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Origin authority")])
-    authority = (
-        certificate(authority_name, authority_name, authority_key)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(authority_key, hashes.SHA256())
-    )
-    names = x509.SubjectAlternativeName([x509.DNSName(API), x509.DNSName(GIT)])
-    leaf = (
-        certificate(x509.Name([]), authority_name, key)
-        .add_extension(names, critical=True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .sign(authority_key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    roots.write_bytes(authority.public_bytes(pem))
-    chain = folder / "origin.pem"
-    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    chain.write_bytes(leaf.public_bytes(pem) + secret)
-    return chain
-
-
-def certificate(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    now = datetime.datetime.now(datetime.UTC)
-    return (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-    )

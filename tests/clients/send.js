@@ -2,7 +2,7 @@
 //
 //   send.js LIBRARY METHOD URL < body
 //
-// Prints a JSON object: status, headers, and the body in base64.
+// Prints a JSON object: status, headers, the body in base64, and the HTTP version (none of these speaks HTTP/2).
 "use strict";
 
 const fs = require("node:fs");
@@ -62,7 +62,7 @@ const SENDERS = {
 async function main(library, method, url) {
   const stdin = fs.readFileSync(0);
   const { status, headers, body } = await SENDERS[library](method, url, stdin.length ? stdin : undefined);
-  console.log(JSON.stringify({ status, headers, body: body.toString("base64") }));
+  console.log(JSON.stringify({ status, headers, body: body.toString("base64"), version: "1.1" }));
 }
 
 main(...process.argv.slice(2)).catch((error) => {

@@ -44,13 +44,12 @@ def test_held_then_approved(client: Client, method: str, body: bytes, gate: Gate
     path = f"/held/{own}"
     held = client(gate.env, method, f"https://{API}{path}", body)
     assert (held.status, held.headers["writ-decision"]) == (202, "hold")
-    intent = held.json()["intentId"]
-    status = client(gate.env, "GET", held.json()["statusUrl"], b"")
+    status_url = held.json()["statusUrl"]
+    status = client(gate.env, "GET", status_url, b"")
     assert (status.status, status.json().get("status")) == (200, "pending_approval")
     assert origin.hits(path) == []
 
-    gate.approve(intent)
-    status_url = f"http://writ.internal/v1/intents/{intent}"
+    gate.approve(held.json()["intentId"])
     assert client(gate.env, "GET", f"{status_url}?wait=20", b"").json()["status"] == "succeeded"
     for _ in range(2):
         reply = client(gate.env, "GET", f"{status_url}/response", b"")
