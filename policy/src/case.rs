@@ -9,7 +9,7 @@ use crate::content::Content;
 use crate::decide::Verdict;
 use crate::destination::Destination;
 use crate::extract::Reading;
-use crate::field::Fields;
+use crate::field::{FieldPath, Fields, Found};
 use crate::json::Unreadable;
 use crate::texts::{self, Text};
 
@@ -52,9 +52,14 @@ impl<'a> Case<'a> {
         self.texts.get_or_init(|| texts::read(self.content)).as_deref().map_err(|why| *why)
     }
 
-    /// The fields of the body, read once.
-    pub(crate) fn fields(&self) -> Result<&Fields<'a>, Unreadable> {
-        self.fields.get_or_init(|| Fields::of(self.content)).as_ref().map_err(|why| *why)
+    /// Everything that stands at a path in the body, whose fields are read once. A query that has the field too makes
+    /// it odd, because a server may merge the two.
+    pub(crate) fn find(&self, path: &FieldPath) -> Result<Vec<Found<'_>>, Unreadable> {
+        let fields = self.fields.get_or_init(|| Fields::of(self.content)).as_ref().map_err(|why| *why)?;
+        let mut found = path.find(fields);
+        let merged = path.spelling().refuse_in_query(self.content.facts().query.as_deref(), &[]);
+        found.extend(merged.is_err().then_some(Found::Odd));
+        Ok(found)
     }
 
     /// The measured value of this name.

@@ -5,9 +5,10 @@
 
 use regex::{Regex, RegexBuilder};
 
+use crate::case::Case;
 use crate::decimal::Decimal;
 use crate::document::Faults;
-use crate::field::{FieldPath, Fields, Found, Value};
+use crate::field::{FieldPath, Found, ODD, Value};
 use crate::json::{Json, Unreadable};
 use crate::policy_file::{FieldCheckEntry, Scalar};
 use crate::yaml::Step;
@@ -59,19 +60,20 @@ impl FieldCheck {
     }
 
     /// The first thing wrong with the field, in words.
-    pub(crate) fn broken_by(&self, fields: &Fields<'_>) -> Option<String> {
+    pub(crate) fn broken_by(&self, case: &Case<'_>) -> Result<Option<String>, Unreadable> {
         let path = self.path.as_str();
         let say = |rule: &str, why: &str| Some(format!("`{path}` fails `{rule}`: {why}"));
-        self.path.find(fields).into_iter().find_map(|found| match found {
+        let broken = case.find(&self.path)?.into_iter().find_map(|found| match found {
             Found::Missing if self.required => say("required", "it is missing"),
             Found::Missing => None,
-            Found::Odd => Some(format!("`{path}` cannot be checked: the body has another structure")),
+            Found::Odd => Some(format!("`{path}` cannot be checked: {ODD}")),
             Found::Value(value) if self.required && value.is_empty() => say("required", "it is empty"),
             Found::Value(value) => {
                 let broken = self.constraints.broken_by(value).into_iter().next()?;
                 say(broken.rule, &broken.why)
             }
-        })
+        });
+        Ok(broken)
     }
 }
 

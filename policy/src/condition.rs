@@ -8,12 +8,13 @@ use crate::case::Case;
 use crate::check::Constraints;
 use crate::destination::Destination;
 use crate::document::Faults;
-use crate::field::{FieldPath, Found};
+use crate::field::{FieldPath, Found, ODD};
 use crate::form;
 use crate::glob::Glob;
 use crate::json::Unreadable;
 use crate::pattern::{Flaw, PathPattern};
 use crate::policy_file::{ConditionEntry, WhenEntry};
+use crate::spelling::Spelling;
 use crate::window::Window;
 use crate::yaml::Step;
 
@@ -136,25 +137,26 @@ impl When {
         if self.query.is_empty() {
             return Truth::Yes;
         }
-        let pairs = match form::pairs(case.content.facts().query.as_deref().unwrap_or_default()) {
+        let query = case.content.facts().query.as_deref();
+        let pairs = match form::pairs(query.unwrap_or_default()) {
             Ok(pairs) => pairs,
             Err(why) => return Truth::Unknown(why),
         };
         Quantity::Every.of(self.query.iter().map(|(name, glob)| {
             let values = pairs.iter().filter(|(given, _)| given == name);
-            quantity.of(values.map(|(_, value)| if glob.matches(value) { Truth::Yes } else { Truth::No }))
+            let truths = values.map(|(_, value)| if glob.matches(value) { Truth::Yes } else { Truth::No });
+            let spelling = Spelling::of(name);
+            let rival = spelling.refuse_in_query(query, &[name]);
+            let rival = rival.and_then(|()| case.content.refuse_in_body(&spelling, &[]));
+            quantity.of(truths.chain(rival.err().map(Truth::Unknown)))
         }))
     }
 
     fn body_holds(&self, case: &Case<'_>, quantity: Quantity) -> Truth {
-        let fields = match case.fields() {
-            Ok(fields) => fields,
-            Err(why) => return Truth::Unknown(why),
-        };
-        Quantity::Every.of(self
-            .body
-            .iter()
-            .map(|(path, wanted)| quantity.of(path.find(fields).into_iter().map(|found| meets(wanted, found)))))
+        Quantity::Every.of(self.body.iter().map(|(path, wanted)| match case.find(path) {
+            Ok(found) => quantity.of(found.into_iter().map(|found| meets(wanted, found))),
+            Err(why) => Truth::Unknown(why),
+        }))
     }
 }
 
@@ -185,7 +187,7 @@ fn meets(wanted: &Constraints, found: Found<'_>) -> Truth {
     match found {
         Found::Missing if wanted.has_limits() => Truth::Unknown(Unreadable("a number that it limits is missing")),
         Found::Missing => Truth::No,
-        Found::Odd => Truth::Unknown(Unreadable("the body has another structure")),
+        Found::Odd => Truth::Unknown(ODD),
         Found::Value(value) => {
             let broken = wanted.broken_by(value);
             match broken.iter().all(|broken| broken.incomparable) {

@@ -8,9 +8,10 @@ use std::cell::OnceCell;
 
 use crate::encoding;
 use crate::facts::Facts;
-use crate::form;
+use crate::form::{self, Field};
 use crate::json::{Json, Unreadable};
 use crate::multipart::{self, Part};
+use crate::spelling::Spelling;
 
 /// The body of a request, as far as it can be read.
 #[derive(Debug)]
@@ -78,19 +79,30 @@ impl<'a> Content<'a> {
     }
 
     /// The fields of a form body, urlencoded or multipart.
-    pub(crate) fn fields(&self) -> Result<Vec<(String, String)>, Unreadable> {
+    pub(crate) fn fields(&self) -> Result<Vec<Field>, Unreadable> {
         if self.media()?.family != Family::Multipart {
             self.declared(Family::Form)?;
-            return form::pairs(self.text()?);
+            return form::fields(self.text()?);
         }
-        let fields = self.parts()?.into_iter().filter(|part| part.filename.is_none());
-        fields
-            .map(|part| {
-                let value =
-                    std::str::from_utf8(part.bytes).map_err(|_| Unreadable("a form field is not UTF-8 text"))?;
-                Ok((part.name, value.to_owned()))
-            })
-            .collect()
+        let read = |part: Part<'_>| {
+            let value = std::str::from_utf8(part.bytes).ok().filter(|_| part.filename.is_none());
+            (part.name, value.map(str::to_owned))
+        };
+        Ok(self.parts()?.into_iter().map(read).collect())
+    }
+
+    /// Refuses a body in which a server that merges it with the query may find this field of the query; names in
+    /// `known` are looked at elsewhere.
+    pub(crate) fn refuse_in_body(&self, wanted: &Spelling, known: &[&str]) -> Result<(), Unreadable> {
+        if self.facts.body.is_empty() {
+            return Ok(());
+        }
+        let refuse = |name: &String| wanted.refuse(name, known);
+        match self.media()?.family {
+            Family::Form | Family::Multipart => self.fields()?.iter().map(|(name, _)| name).try_for_each(refuse),
+            Family::Json => self.json()?.keys().try_for_each(refuse),
+            Family::Binary | Family::Csv | Family::Text | Family::Xml => Ok(()),
+        }
     }
 
     /// The parts of a multipart body, if it is declared as such.
@@ -176,7 +188,8 @@ fn parse_media(value: &str) -> Result<Media, Unreadable> {
             "charset" => charset.replace(bare.to_ascii_lowercase()).is_some(),
             _ => false,
         };
-        if repeated || bare.is_empty() || bare.contains(['"', '\\']) {
+        // RFC 2231 spells one parameter in several ways, of which parsers prefer different ones.
+        if repeated || name.contains('*') || bare.is_empty() || bare.contains(['"', '\\']) {
             return Err(Unreadable("a content type parameter is malformed"));
         }
     }

@@ -15,11 +15,15 @@ use crate::check::compile_pattern;
 pub(crate) struct Detector {
     pub(crate) id: String,
     pattern: Regex,
-    /// From what the pattern finds to the data in it, in one spelling.
     check: Check,
 }
 
-type Check = fn(&str) -> Vec<String>;
+/// Adds the data in what the pattern finds, in one spelling.
+type Check = fn(&str, &mut Finds);
+
+/// The different data that one detector found, of which only a bounded number is kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Finds(BTreeSet<String>);
 
 /// A detector that is known by its id.
 struct BuiltIn {
@@ -52,8 +56,32 @@ impl Detector {
     }
 
     /// Adds what the text has to what was found before; the same data in several places counts once.
-    pub(crate) fn find(&self, text: &str, found: &mut BTreeSet<String>) {
-        found.extend(self.pattern.find_iter(text).flat_map(|hit| (self.check)(hit.as_str())));
+    pub(crate) fn find(&self, text: &str, found: &mut Finds) {
+        for hit in self.pattern.find_iter(text) {
+            if found.is_full() {
+                return;
+            }
+            (self.check)(hit.as_str(), found);
+        }
+    }
+}
+
+// === impl Finds ===
+
+impl Finds {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is so much that more makes no difference.
+    fn is_full(&self) -> bool {
+        self.len() >= MAX_FOUND
+    }
+
+    fn add(&mut self, data: &str) {
+        if !self.is_full() && !self.0.contains(data) {
+            self.0.insert(data.to_owned());
+        }
     }
 }
 
@@ -67,47 +95,65 @@ pub(crate) fn is_secret(id: &str) -> bool {
     BUILT_IN.iter().any(|known| known.id == id && !known.personal)
 }
 
-fn whole(hit: &str) -> Vec<String> {
-    vec![hit.to_owned()]
+fn whole(hit: &str, found: &mut Finds) {
+    found.add(hit);
 }
 
 /// The digits with their separators taken out, if they are as many as a telephone number has.
-fn phone(hit: &str) -> Vec<String> {
+fn phone(hit: &str, found: &mut Finds) {
     let digits: String = hit.chars().filter(char::is_ascii_digit).collect();
-    if (8..=15).contains(&digits.len()) { vec![digits] } else { Vec::new() }
+    if (8..=15).contains(&digits.len()) {
+        found.add(&digits);
+    }
 }
 
 /// A US social security number that can have been given out.
-fn ssn(hit: &str) -> Vec<String> {
+fn ssn(hit: &str, found: &mut Finds) {
     let never = hit.starts_with("000") || hit.starts_with("666") || hit.starts_with('9');
     let empty = hit.contains("-00-") || hit.ends_with("0000");
-    if never || empty { Vec::new() } else { whole(hit) }
+    if !never && !empty {
+        found.add(hit);
+    }
 }
 
-fn cards(run: &str) -> Vec<String> {
-    joined(run, 13..=19, |digits| has_issuer(digits) && luhn(digits))
+fn cards(run: &str, found: &mut Finds) {
+    each_joined(run, 13..=19, |digits| {
+        if has_issuer(digits) && luhn(digits) {
+            found.add(digits);
+        }
+        !found.is_full()
+    });
 }
 
-fn ibans(run: &str) -> Vec<String> {
-    joined(&run.to_ascii_uppercase(), 15..=34, is_iban)
+fn ibans(run: &str, found: &mut Finds) {
+    each_joined(run, 15..=34, |text| {
+        let text = text.to_ascii_uppercase();
+        if is_iban(&text) {
+            found.add(&text);
+        }
+        !found.is_full()
+    });
 }
 
-/// The texts that consecutive groups of a run spell when they are written together, if they are wanted.
-fn joined(run: &str, lengths: RangeInclusive<usize>, is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
-    let groups: Vec<&str> = run.split([' ', '-']).filter(|group| !group.is_empty()).collect();
-    let mut wanted = Vec::new();
+/// Shows the texts that consecutive groups of a run spell when they are written together, as long as more are wanted.
+/// One text at a time: a run may be as long as a body and have a group of every second octet.
+fn each_joined(run: &str, lengths: RangeInclusive<usize>, mut show: impl FnMut(&str) -> bool) {
+    let mut groups = run.split([' ', '-']).filter(|group| !group.is_empty());
     let mut text = String::new();
-    for first in 0..groups.len() {
+    let mut from = groups.clone();
+    while groups.next().is_some() {
         text.clear();
-        for group in groups.iter().skip(first) {
-            text.push_str(group);
-            if text.len() > *lengths.end() {
+        for group in from {
+            if text.len().saturating_add(group.len()) > *lengths.end() {
                 break;
             }
-            wanted.extend((lengths.contains(&text.len()) && is_wanted(&text)).then(|| text.clone()));
+            text.push_str(group);
+            if lengths.contains(&text.len()) && !show(&text) {
+                return;
+            }
         }
+        from = groups.clone();
     }
-    wanted
 }
 
 /// Whether beginning and length are those of an issuer (ISO/IEC 7812).
@@ -162,6 +208,9 @@ fn is_iban(text: &str) -> bool {
     });
     remainder == Some(1)
 }
+
+/// So many finds of one detector are counted, and looked for.
+const MAX_FOUND: usize = 10_000;
 
 /// Ordered by id. The documentation lists them for users.
 const BUILT_IN: [BuiltIn; 19] = [
@@ -226,7 +275,7 @@ mod tests {
     use super::*;
 
     fn count(id: &str, text: &str) -> usize {
-        let mut found = BTreeSet::new();
+        let mut found = Finds::default();
         Detector::built_in(id).unwrap().find(text, &mut found);
         found.len()
     }
@@ -239,6 +288,38 @@ mod tests {
             assert!(Detector::built_in(id).is_some(), "{id}");
         }
         assert_eq!(ids(true), ["card", "email", "iban", "phone", "us-ssn"]);
+    }
+
+    #[test]
+    fn a_long_run_is_judged_in_bounds() {
+        let groups = 1024 * 1024;
+        let run = "123 ".repeat(groups);
+        let (mut shown, mut longest) = (0, 0);
+        each_joined(&run, 13..=19, |text| {
+            (shown, longest) = (shown + 1, longest.max(text.len()));
+            true
+        });
+        // Five and six groups are of a wanted length, and the last groups have not so many after them.
+        assert_eq!((shown, longest), (2 * groups - 4 - 5, 18));
+        let mut shown = 0;
+        each_joined(&run, 13..=19, |_| {
+            shown += 1;
+            shown < 3
+        });
+        assert_eq!(shown, 3, "nothing is looked for when there is enough");
+    }
+
+    #[test]
+    fn finds_are_bounded() {
+        let many: String = (0..MAX_FOUND + 5).map(|at| format!("a{at}@example.com ")).collect();
+        assert_eq!(count("email", &many), MAX_FOUND);
+        let mut digits = 7u32;
+        let mut next = || {
+            digits = digits.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            if digits >> 31 == 0 { "4 " } else { "2 " }
+        };
+        let torn: String = (0..200_000).map(|_| next()).collect();
+        assert_eq!(count("card", &torn), MAX_FOUND);
     }
 
     /// Secrets are put together here so that no scanner takes this file for a leak.

@@ -9,7 +9,7 @@ use regex::RegexSet;
 use crate::case::{Case, Opinion};
 use crate::check::PATTERN;
 use crate::destination::is_key;
-use crate::detector::{self, Detector};
+use crate::detector::{self, Detector, Finds};
 use crate::document::Faults;
 use crate::facts::sha256_hex;
 use crate::json::Unreadable;
@@ -57,7 +57,7 @@ impl Dlp {
         let texts = case.texts()?;
         let mut findings = BTreeMap::new();
         for group in &self.groups {
-            let found = group.detectors.iter().zip(group.find(texts)).filter(|(_, found)| !found.is_empty());
+            let found = group.detectors.iter().zip(group.find(texts)).filter(|(_, found)| found.len() > 0);
             findings.extend(found.map(|(detector, found)| ((group.field, detector.id.clone()), found.len())));
         }
         Ok(findings)
@@ -78,8 +78,8 @@ impl Group {
     }
 
     /// What each detector finds, in their order.
-    fn find(&self, texts: &[Text<'_>]) -> Vec<BTreeSet<String>> {
-        let mut found = vec![BTreeSet::new(); self.detectors.len()];
+    fn find(&self, texts: &[Text<'_>]) -> Vec<Finds> {
+        let mut found = vec![Finds::default(); self.detectors.len()];
         for text in texts.iter().map(|text| text.text.as_ref()).filter(|text| self.any.is_match(text)) {
             let matched = self.any.matches(text);
             let asked = self.detectors.iter().zip(&mut found).enumerate().filter(|(place, _)| matched.matched(*place));

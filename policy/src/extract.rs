@@ -11,6 +11,7 @@ use crate::field::{FieldPath, Fields, Found, Value};
 use crate::form;
 use crate::json::{Json, Unreadable};
 use crate::pattern::Flaw;
+use crate::spelling::Spelling;
 
 /// Where a value stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,11 +56,11 @@ impl Measure {
     /// The value of the name in this request.
     pub(crate) fn read(&self, name: &str, content: &Content<'_>) -> Result<Reading, Unreadable> {
         if let ([extractor], false) = (self.extractors.as_slice(), name == RECIPIENTS) {
-            return extractor.measure(content).and_then(showable);
+            return extractor.measure(content, &self.extractors).and_then(showable);
         }
         let mut all = Vec::new();
         for extractor in &self.extractors {
-            match extractor.measure(content) {
+            match extractor.measure(content, &self.extractors) {
                 Ok(Reading::Texts(texts)) => all.extend(texts),
                 Ok(Reading::Text(text)) => all.push(text),
                 Ok(Reading::Number(number)) => all.push(number.to_string()),
@@ -96,10 +97,22 @@ impl Extractor {
         }
     }
 
-    /// The value in this request.
-    pub(crate) fn measure(&self, content: &Content<'_>) -> Result<Reading, Unreadable> {
+    /// The value in this request, unless it has another that may be read as it; what `siblings` measure is none.
+    fn measure(&self, content: &Content<'_>, siblings: &[Self]) -> Result<Reading, Unreadable> {
+        let query = content.facts().query.as_deref();
+        let spelling = Spelling::of_path(self.names());
+        let in_query = names(siblings.iter().filter(|sibling| matches!(sibling, Self::Query(_))));
+        let in_body = names(siblings.iter().filter(|sibling| !matches!(sibling, Self::Header(_) | Self::Query(_))));
+        // A server may merge the query with the body.
         match self {
-            Self::Form(name) => form::only(&content.fields()?, name).and_then(from_text),
+            Self::Form(_) | Self::JsonEach(..) | Self::JsonLength(_) | Self::JsonValue(_) => {
+                spelling.refuse_in_query(query, &in_query)?;
+            }
+            Self::Header(_) => {}
+            Self::Query(_) => content.refuse_in_body(&spelling, &in_body)?,
+        }
+        match self {
+            Self::Form(name) => form::only(&content.fields()?, name, &in_body).and_then(from_text),
             Self::Header(name) => {
                 let mut values = content.facts().header(name);
                 match (values.next(), values.next()) {
@@ -131,9 +144,19 @@ impl Extractor {
                 Json::Null => Err(MISSING),
                 Json::List(_) | Json::Map(_) => Err(Unreadable("the value is a list or an object")),
             },
-            Self::Query(name) => form::only(&form::pairs(content.facts().query.as_deref().unwrap_or_default())?, name)
-                .and_then(from_text),
+            Self::Query(name) => {
+                form::only(&form::fields(query.unwrap_or_default())?, name, &in_query).and_then(from_text)
+            }
         }
+    }
+
+    /// The names that lead to the value.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        let names = match self {
+            Self::Form(name) | Self::Header(name) | Self::Query(name) => std::slice::from_ref(name),
+            Self::JsonEach(pointer, _) | Self::JsonLength(pointer) | Self::JsonValue(pointer) => pointer,
+        };
+        names.iter().map(String::as_str)
     }
 }
 
@@ -177,10 +200,15 @@ impl fmt::Display for Reading {
     }
 }
 
+/// The first name of each extractor.
+fn names<'a>(extractors: impl Iterator<Item = &'a Extractor>) -> Vec<&'a str> {
+    extractors.filter_map(|extractor| extractor.names().next()).collect()
+}
+
 fn find<'a>(content: &'a Content<'_>, pointer: &[String]) -> Result<&'a Json, Unreadable> {
     pointer.iter().try_fold(content.json()?, |value, token| {
         if value.has_rival(token) {
-            return Err(Unreadable("a key is given in other letter case"));
+            return Err(Unreadable("another key may be read as the one that counts"));
         }
         value.at(std::slice::from_ref(token)).ok_or(MISSING)
     })

@@ -4,14 +4,17 @@
 //! object, `amount[]` or `Amount` in place of `amount`, the field is odd rather than missing: a server may still read it.
 
 use crate::content::{Content, Family};
+use crate::form::Field;
 use crate::json::{Json, Unreadable};
 use crate::pattern::Flaw;
+use crate::spelling::Spelling;
 
 /// The way to a field: `amount`, `to.0.email`, `to[].email`, `items.*.sku`, or `/a.b/c` for keys with dots.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FieldPath {
     written: String,
     tokens: Vec<Token>,
+    spelling: Spelling,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,8 +28,7 @@ enum Token {
 /// The fields of one body.
 #[derive(Debug)]
 pub(crate) enum Fields<'a> {
-    /// Names and values; a file has no value.
-    Form(Vec<(String, Option<String>)>),
+    Form(Vec<Field>),
     Json(&'a Json),
     /// There is no body.
     None,
@@ -35,7 +37,7 @@ pub(crate) enum Fields<'a> {
 /// What stands at the end of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found<'a> {
-    /// Something is on the way that the path does not fit.
+    /// Something is on the way that the path does not fit, or may be read as the field in its place.
     Odd,
     /// Nothing, or null.
     Missing,
@@ -59,12 +61,21 @@ impl FieldPath {
             None => read_dotted(text),
         };
         let tokens = tokens.filter(|tokens| tokens.len() <= MAX_STEPS).ok_or(FLAW)?;
-        Ok(Self { written: text.to_owned(), tokens })
+        let names = tokens.iter().map(|token| match token {
+            Token::Each => "",
+            Token::Key(key) => key,
+        });
+        Ok(Self { written: text.to_owned(), spelling: Spelling::of_path(names), tokens })
     }
 
     /// The path as it is written.
     pub(crate) fn as_str(&self) -> &str {
         &self.written
+    }
+
+    /// The path as other parsers may spell it.
+    pub(crate) fn spelling(&self) -> &Spelling {
+        &self.spelling
     }
 
     /// Everything that stands at the path, at least one.
@@ -85,16 +96,14 @@ impl FieldPath {
 
     fn find_in_pair<'a>(&self, name: &str, value: Option<&'a str>) -> Option<Found<'a>> {
         let given = name_tokens(name);
-        let begins = |same: fn(&str, &str) -> bool| {
-            given.iter().zip(&self.tokens).all(|(given, token)| match token {
-                Token::Each => true,
-                Token::Key(key) => same(key, given),
-            })
-        };
-        if name != self.written && !begins(str::eq_ignore_ascii_case) {
+        let begins = given.iter().zip(&self.tokens).all(|(given, token)| match token {
+            Token::Each => true,
+            Token::Key(key) => key == given,
+        });
+        if name != self.written && !begins && !self.spelling.may_be(&Spelling::of(name)) {
             return None;
         }
-        let whole = name == self.written || (given.len() == self.tokens.len() && begins(|key, given| key == given));
+        let whole = name == self.written || (given.len() == self.tokens.len() && begins);
         Some(value.filter(|_| whole).map_or(Found::Odd, |value| Found::Value(Value::Form(value))))
     }
 }
@@ -107,17 +116,7 @@ impl<'a> Fields<'a> {
         }
         match content.media()?.family {
             Family::Json => content.json().map(Self::Json),
-            Family::Form => {
-                let pairs = content.fields()?.into_iter().map(|(name, value)| (name, Some(value)));
-                Ok(Self::Form(pairs.collect()))
-            }
-            Family::Multipart => {
-                let parts = content.parts()?.into_iter().map(|part| {
-                    let value = std::str::from_utf8(part.bytes).ok().filter(|_| part.filename.is_none());
-                    (part.name, value.map(str::to_owned))
-                });
-                Ok(Self::Form(parts.collect()))
-            }
+            Family::Form | Family::Multipart => content.fields().map(Self::Form),
             Family::Binary | Family::Csv | Family::Text | Family::Xml => {
                 Err(Unreadable("the body is neither JSON nor a form"))
             }
@@ -178,6 +177,8 @@ fn read_pointer_token(token: &str) -> Option<Token> {
     }
 }
 
+/// Why an odd field says nothing.
+pub(crate) const ODD: Unreadable = Unreadable("the request has another structure, or may be read in two ways");
 const MAX_STEPS: usize = 32;
 const FLAW: Flaw = Flaw {
     message: "this is no path of a field",

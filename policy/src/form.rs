@@ -3,6 +3,10 @@
 //! Every pair is kept, in order; which of two equal names counts is not for the gate to guess.
 
 use crate::json::Unreadable;
+use crate::spelling::Spelling;
+
+/// A name, and its value unless it is a file or no text.
+pub(crate) type Field = (String, Option<String>);
 
 /// The decoded names and values.
 pub(crate) fn pairs(text: &str) -> Result<Vec<(String, String)>, Unreadable> {
@@ -17,13 +21,29 @@ pub(crate) fn pairs(text: &str) -> Result<Vec<(String, String)>, Unreadable> {
     Ok(pairs)
 }
 
-/// The one value of a name.
-pub(crate) fn only(pairs: &[(String, String)], name: &str) -> Result<String, Unreadable> {
-    let mut values = pairs.iter().filter(|(key, _)| key == name).map(|(_, value)| value);
-    match (values.next(), values.next()) {
-        (Some(value), None) => Ok(value.clone()),
-        (Some(_), Some(_)) => Err(Unreadable("the value is given more than once")),
-        (None, _) => Err(Unreadable("the value is missing")),
+/// The decoded fields of a text that every parser splits into the same pairs.
+pub(crate) fn fields(text: &str) -> Result<Vec<Field>, Unreadable> {
+    if text.contains(';') {
+        return Err(Unreadable("a semicolon may separate form fields"));
+    }
+    Ok(pairs(text)?.into_iter().map(|(name, value)| (name, Some(value))).collect())
+}
+
+/// The one value of a name. Names in `known` are looked at on their own; any other that may be read as this one
+/// leaves no one value.
+pub(crate) fn only(fields: &[Field], name: &str, known: &[&str]) -> Result<String, Unreadable> {
+    let spelling = Spelling::of(name);
+    let mut values = fields.iter().filter(|(key, _)| key == name).map(|(_, value)| value);
+    let (value, second) = (values.next(), values.next());
+    if second.is_some() {
+        return Err(Unreadable("the value is given more than once"));
+    }
+    let mut others = fields.iter().filter(|(key, _)| key != name);
+    others.try_for_each(|(key, _)| spelling.refuse(key, known))?;
+    match value {
+        Some(Some(value)) => Ok(value.clone()),
+        Some(None) => Err(Unreadable("the value is a file or no text")),
+        None => Err(Unreadable("the value is missing")),
     }
 }
 
@@ -68,10 +88,18 @@ mod tests {
     fn reads_all_values() {
         let read = pairs("a=1&b=x+y%26&a=2&c&&d%5B%5D=3").unwrap();
         assert_eq!(read.len(), 5);
-        assert_eq!(only(&read, "b").unwrap(), "x y&");
-        assert_eq!(only(&read, "d[]").unwrap(), "3");
-        assert_eq!(only(&read, "a"), Err(Unreadable("the value is given more than once")));
-        assert_eq!(only(&read, "z"), Err(Unreadable("the value is missing")));
+    }
+
+    #[test]
+    fn reads_one_value() {
+        let read = fields("a=1&b=x+y%26&a=2&c&&d%5B%5D=3&e=4&E=5").unwrap();
+        assert_eq!(only(&read, "b", &[]).unwrap(), "x y&");
+        assert_eq!(only(&read, "d[]", &[]).unwrap(), "3");
+        assert_eq!(only(&read, "a", &[]), Err(Unreadable("the value is given more than once")));
+        assert_eq!(only(&read, "z", &[]), Err(Unreadable("the value is missing")));
+        assert!(only(&read, "d", &[]).is_err() && only(&read, "e", &[]).is_err());
+        assert_eq!(only(&read, "e", &["e", "E"]).unwrap(), "4");
+        assert!(fields("a=1;a=2").is_err());
     }
 
     #[test]

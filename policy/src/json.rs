@@ -5,6 +5,8 @@
 
 use std::collections::HashSet;
 
+use crate::spelling::Spelling;
+
 /// Why something has no one reading. A fixed text, so no content of a request can slip into a reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -51,12 +53,19 @@ impl Json {
         })
     }
 
-    /// Whether an object has a key that is this one in other letter case: many servers take the one for the other.
+    /// The keys of an object; none for another value.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &String> {
+        let entries = match self {
+            Self::Map(entries) => entries.as_slice(),
+            Self::Bool(_) | Self::List(_) | Self::Null | Self::Number(_) | Self::Text(_) => &[],
+        };
+        entries.iter().map(|(key, _)| key)
+    }
+
+    /// Whether an object has another key that some servers take for this one.
     pub(crate) fn has_rival(&self, key: &str) -> bool {
-        match self {
-            Self::Map(entries) => entries.iter().any(|(other, _)| other != key && other.eq_ignore_ascii_case(key)),
-            Self::Bool(_) | Self::List(_) | Self::Null | Self::Number(_) | Self::Text(_) => false,
-        }
+        let spelling = Spelling::of(key);
+        self.keys().any(|other| other != key && spelling.may_be(&Spelling::of(other)))
     }
 }
 

@@ -68,6 +68,7 @@ mod risk;
 mod rule;
 mod rules;
 mod scan;
+mod spelling;
 mod template;
 mod texts;
 mod thresholds;

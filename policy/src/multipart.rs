@@ -24,6 +24,9 @@ pub(crate) fn parts<'a>(body: &'a [u8], boundary: &str) -> Result<Vec<Part<'a>>,
         rest = rest.strip_prefix(b"\r\n").ok_or(Unreadable("a multipart boundary is malformed"))?;
         let end = find(rest, delimiter.as_bytes()).ok_or(Unreadable("the multipart body ends early"))?;
         let (part, after) = rest.split_at_checked(end).ok_or(MALFORMED)?;
+        if has_line(part, opening) {
+            return Err(Unreadable("a multipart part has a boundary after a bare line ending"));
+        }
         parts.push(read_part(part)?);
         if parts.len() > MAX_PARTS {
             return Err(Unreadable("the multipart body has too many parts"));
@@ -31,6 +34,11 @@ pub(crate) fn parts<'a>(body: &'a [u8], boundary: &str) -> Result<Vec<Part<'a>>,
         rest = after.get(delimiter.len()..).ok_or(MALFORMED)?;
     }
     if parts.is_empty() { Err(Unreadable("the multipart body has no part")) } else { Ok(parts) }
+}
+
+/// Whether a line of the part begins with the boundary for a parser that takes any line ending.
+fn has_line(part: &[u8], opening: &[u8]) -> bool {
+    part.split(|byte| matches!(byte, b'\r' | b'\n')).any(|line| line.starts_with(opening))
 }
 
 fn read_part(part: &[u8]) -> Result<Part<'_>, Unreadable> {
@@ -133,6 +141,10 @@ mod tests {
             ("Content-Type: text/csv", "Content-Transfer-Encoding: base64"),
             ("Content-Type: text/csv", "Content-Type: text/csv\0"),
             ("Content-Type: text/csv", "Content-Type"),
+            ("p,q", "p\n--b\nContent-Disposition: form-data; name=\"a\"\n\n2"),
+            ("p,q", "p\r--b--"),
+            ("p,q", "\n--bc"),
+            ("p,q", "--b"),
         ];
         for (from, to) in table {
             assert!(parts(SOUND.replace(from, to).as_bytes(), "b").is_err(), "{to:?}");

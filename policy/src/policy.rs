@@ -153,16 +153,12 @@ impl Policy {
     }
 
     fn judge_checks(&self, case: &Case<'_>) -> Option<Opinion> {
-        if self.checks.is_empty() {
-            return None;
-        }
         let remedy = "correct the named fields";
-        let fields = match case.fields() {
-            Ok(fields) => fields,
-            Err(why) => return Some(Opinion::deny(format!("the fields cannot be checked: {why}"), remedy)),
-        };
-        let broken: Vec<String> = self.checks.iter().filter_map(|check| check.broken_by(fields)).collect();
-        (!broken.is_empty()).then(|| Opinion::deny(broken.join(", "), remedy))
+        let broken = self.checks.iter().filter_map(|check| check.broken_by(case).transpose());
+        match broken.collect::<Result<Vec<String>, _>>() {
+            Ok(broken) => (!broken.is_empty()).then(|| Opinion::deny(broken.join(", "), remedy)),
+            Err(why) => Some(Opinion::deny(format!("the fields cannot be checked: {why}"), remedy)),
+        }
     }
 
     fn judge_approval(&self) -> Option<Opinion> {

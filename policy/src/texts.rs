@@ -68,16 +68,23 @@ pub(crate) fn read<'a>(content: &'a Content<'_>) -> Result<Vec<Text<'a>>, Unread
     let headers = facts.headers.iter().map(|(_, value)| Cow::Borrowed(value.as_str()));
     texts.extend(headers.map(|text| Text { place: Place::Headers, kind: Kind::Value, text }));
     read_body(content, &mut texts)?;
-    let readings: Vec<Text<'a>> = texts.iter().filter(|text| text.kind != Kind::Wire).flat_map(read_again).collect();
+    let readings = read_again(&texts)?;
     texts.extend(readings);
     texts.extend(join(&texts));
     Ok(texts)
 }
 
-fn read_again<'a>(text: &Text<'_>) -> impl Iterator<Item = Text<'a>> + use<'a> {
-    let place = text.place;
-    let readings = views::derive(&text.text).into_iter();
-    readings.map(move |text| Text { place, kind: Kind::Reading, text: Cow::Owned(text) })
+fn read_again<'a>(texts: &[Text<'_>]) -> Result<Vec<Text<'a>>, Unreadable> {
+    let own = texts.iter().filter(|text| text.kind != Kind::Wire);
+    let length: usize = own.clone().map(|text| text.text.len()).sum();
+    let mut left = length.saturating_mul(MAX_GROWTH).max(ALWAYS);
+    let mut all = Vec::new();
+    for text in own {
+        let readings = views::derive(&text.text, &mut left).ok_or(Unreadable("it is encoded in too many ways"))?;
+        let place = text.place;
+        all.extend(readings.into_iter().map(|text| Text { place, kind: Kind::Reading, text: Cow::Owned(text) }));
+    }
+    Ok(all)
 }
 
 /// What is torn apart between fields is whole again in their values one after the other.
@@ -150,3 +157,8 @@ fn add_json<'a>(json: &'a Json, texts: &mut Vec<Text<'a>>) {
         Json::Bool(_) | Json::Null | Json::Number(_) => {}
     }
 }
+
+/// How many octets of other readings each octet of a name or value may have.
+const MAX_GROWTH: usize = 5;
+/// So many octets of other readings are kept whatever the request's own length is.
+const ALWAYS: usize = 4 * 1024 * 1024;

@@ -5,12 +5,16 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-/// All readings of a text, two steps deep, in the order in which they are found.
-pub(crate) fn derive(text: &str) -> Vec<String> {
-    let mut first = step(text);
-    let second: Vec<String> = first.iter().flat_map(|text| step(text)).collect();
-    first.extend(second);
-    first
+/// The different readings of a text, two steps deep, in the order in which they are found. None when they have more
+/// octets than are left, from which they are taken.
+pub(crate) fn derive(text: &str, left: &mut usize) -> Option<Vec<String>> {
+    let mut readings = Vec::new();
+    step(text, &mut readings, left)?;
+    for at in 0..readings.len() {
+        let first = readings.get(at).cloned()?;
+        step(&first, &mut readings, left)?;
+    }
+    Some(readings)
 }
 
 /// Characters that are not seen, or only decorate the one before: default ignorables and combining marks.
@@ -22,22 +26,53 @@ pub(crate) fn is_invisible(c: char) -> bool {
         | 0x1D173..=0x1D17A | 0xE0000..=0xE0FFF)
 }
 
-fn step(text: &str) -> Vec<String> {
-    let mut readings: Vec<String> =
-        [unescape(text), without_markup(text), plain(text), decode(&compact(text))].into_iter().flatten().collect();
-    readings.extend(hex_rows(text));
-    for token in text.split(|c: char| !is_base64(c)).filter(|token| token.len() >= SHORTEST) {
-        readings.extend(decode(token));
-        // `/`, `-` and `_` are digits of base64 and separators of paths and names.
-        let parts = token.split(['/', '-', '_', '+']).filter(|part| part.len() >= SHORTEST && part.len() < token.len());
-        readings.extend(parts.filter_map(decode));
+/// Adds the readings one step away. Each is made only after the ones before it are paid for.
+fn step(text: &str, readings: &mut Vec<String>, left: &mut usize) -> Option<()> {
+    let views: [fn(&str) -> Option<String>; 6] =
+        [unescape, without_markup, |text| decode(&compact(text)), hex_rows, tokens, parts];
+    let plain = plain(text, *left);
+    for reading in std::iter::once(plain).chain(views.iter().map(|view| view(text))).flatten() {
+        if reading != text && !readings.contains(&reading) {
+            *left = left.checked_sub(reading.len())?;
+            readings.push(reading);
+        }
     }
-    readings
+    Some(())
 }
 
-/// The text with compatibility forms folded and nothing invisible; none when it is plain already.
-fn plain(text: &str) -> Option<String> {
-    (!text.is_ascii()).then(|| text.nfkc().filter(|c| !is_invisible(*c)).collect())
+/// What all words stand for that are hex or base64, a line each.
+fn tokens(text: &str) -> Option<String> {
+    decode_all(text.split(|c: char| !is_base64(c)))
+}
+
+/// What the parts of such words stand for: `/`, `-` and `_` are digits of base64 and separators of paths and names.
+fn parts(text: &str) -> Option<String> {
+    let tokens = text.split(|c: char| !is_base64(c)).filter(|token| token.contains(SEPARATORS));
+    decode_all(tokens.flat_map(|token| token.split(SEPARATORS)))
+}
+
+fn decode_all<'a>(tokens: impl Iterator<Item = &'a str>) -> Option<String> {
+    let mut lines = String::new();
+    for line in tokens.filter_map(decode) {
+        lines.extend([line.as_str(), "\n"]);
+    }
+    (!lines.is_empty()).then_some(lines)
+}
+
+/// The text with compatibility forms folded and nothing invisible; none when it is plain already. One character may
+/// stand for eighteen, so what is longer than `limit` ends there.
+fn plain(text: &str, limit: usize) -> Option<String> {
+    if text.is_ascii() {
+        return None;
+    }
+    let mut plain = String::new();
+    for c in text.nfkc().filter(|c| !is_invisible(*c)) {
+        if plain.len() > limit {
+            break;
+        }
+        plain.push(c);
+    }
+    Some(plain)
 }
 
 /// The text without what stands between `<` and `>`.
@@ -62,9 +97,9 @@ fn compact(text: &str) -> String {
     if broken { text.split_whitespace().collect() } else { String::new() }
 }
 
-/// What a row of octets in hex stands for: `72 65 66`, `72:65:66`, `0x72, 0x65, 0x66`.
-fn hex_rows(text: &str) -> Vec<String> {
-    let mut rows = Vec::new();
+/// What rows of octets in hex stand for, a line each: `72 65 66`, `72:65:66`, `0x72, 0x65, 0x66`.
+fn hex_rows(text: &str) -> Option<String> {
+    let mut rows = String::new();
     let mut row = Vec::new();
     for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).chain([""]) {
         match number(word.strip_prefix("0x").unwrap_or(word), 2) {
@@ -72,11 +107,13 @@ fn hex_rows(text: &str) -> Vec<String> {
             Some(_) | None => {
                 let whole = std::mem::take(&mut row);
                 // Two digits before the row may be a number of their own, which makes no valid text.
-                rows.extend((whole.len() >= SHORTEST_ROW).then(|| String::from_utf8_lossy(&whole).into_owned()));
+                if whole.len() >= SHORTEST_ROW {
+                    rows.extend([String::from_utf8_lossy(&whole).as_ref(), "\n"]);
+                }
             }
         }
     }
-    rows
+    (!rows.is_empty()).then_some(rows)
 }
 
 /// The text that a token of hex or base64 stands for.
@@ -134,7 +171,7 @@ fn is_base64(c: char) -> bool {
 
 /// The text with percent escapes, quoted-printable, backslash escapes and character references decoded; none when it
 /// has none.
-fn unescape(text: &str) -> Option<String> {
+pub(crate) fn unescape(text: &str) -> Option<String> {
     let mut decoded = Vec::new();
     let mut rest = text;
     let mut changed = false;
@@ -188,7 +225,7 @@ fn octet(text: &str) -> Option<(Vec<u8>, &str)> {
 
 /// `XXXX`, a surrogate pair of two such escapes, or `{X…}`.
 fn unicode(text: &str) -> Option<(Vec<u8>, &str)> {
-    if let Some((digits, rest)) = text.strip_prefix('{').and_then(|text| text.split_once('}')) {
+    if let Some((digits, rest)) = text.strip_prefix('{').and_then(|text| split_near(text, b'}')) {
         return Some((utf8(u32::from_str_radix(digits, 16).ok()?)?, rest));
     }
     let (high, rest) = number(text, 4)?;
@@ -211,9 +248,17 @@ fn reference(text: &str) -> Option<(Vec<u8>, &str)> {
         let (digits, rest) = digits.split_at_checked(end)?;
         return Some((utf8(u32::from_str_radix(digits, radix).ok()?)?, rest.strip_prefix(';').unwrap_or(rest)));
     }
-    let (name, rest) = text.split_once(';')?;
+    let (name, rest) = split_near(text, b';')?;
     let (_, text) = NAMED.iter().find(|(known, _)| *known == name)?;
     Some((text.as_bytes().to_vec(), rest))
+}
+
+/// The text before and after a sign that stands near its beginning: looking further would take time in the square of
+/// the length of a text that has many beginnings and no end.
+fn split_near(text: &str, sign: u8) -> Option<(&str, &str)> {
+    let at = text.bytes().take(LONGEST_ESCAPE).position(|byte| byte == sign)?;
+    let (before, rest) = text.split_at_checked(at)?;
+    Some((before, rest.get(1..)?))
 }
 
 fn number(text: &str, digits: usize) -> Option<(u32, &str)> {
@@ -243,6 +288,9 @@ const NAMED: [(&str, &str); 13] = [
     ("ZeroWidthSpace", ""),
 ];
 
+const SEPARATORS: [char; 4] = ['/', '-', '_', '+'];
+/// `&ZeroWidthSpace;` is the longest that is known.
+const LONGEST_ESCAPE: usize = 32;
 /// Four octets of base64, and four of hex: shorter ones are words.
 const SHORTEST: usize = 6;
 const SHORTEST_HEX: usize = 8;
@@ -251,6 +299,14 @@ const SHORTEST_ROW: usize = 4;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn all(text: &str) -> Vec<String> {
+        all_within(text, 10_000).unwrap()
+    }
+
+    fn all_within(text: &str, mut left: usize) -> Option<Vec<String>> {
+        derive(text, &mut left)
+    }
 
     #[test]
     fn finds_what_is_encoded() {
@@ -285,16 +341,33 @@ mod tests {
             "re\u{200b}fund",
         ];
         for text in table {
-            assert!(derive(text).iter().any(|reading| reading.contains("refund")), "{text}: {:?}", derive(text));
+            assert!(all(text).iter().any(|reading| reading.contains("refund")), "{text}: {:?}", all(text));
         }
-        assert!(derive(r"\ud83d\ude00 ok").contains(&"\u{1f600} ok".to_owned()));
+        assert!(all(r"\ud83d\ude00 ok").contains(&"\u{1f600} ok".to_owned()));
     }
 
     #[test]
     fn finds_nothing_in_plain_text() {
         for text in ["", "hello", "the quick brown fox jumps over the lazy dog", "a=b&c=d", "100% of it", "a < b"] {
-            let readings: Vec<String> = derive(text).into_iter().filter(|reading| reading != text).collect();
-            assert!(readings.is_empty(), "{text}: {readings:?}");
+            assert!(all(text).is_empty(), "{text}: {:?}", all(text));
         }
+    }
+
+    #[test]
+    fn readings_are_bounded_and_differ() {
+        let text = "\u{e9}<b>%41=3D&#65;cmVmdW5k ".repeat(1_000);
+        let readings = all_within(&text, 8 * text.len()).unwrap();
+        for (at, reading) in readings.iter().enumerate() {
+            assert!(*reading != text && !readings.iter().skip(at + 1).any(|other| other == reading), "{at}");
+        }
+        let length: usize = readings.iter().map(String::len).sum();
+        assert!(all_within(&text, length - 1).is_none());
+        assert!(all_within(&"\u{fdfa}".repeat(1_000), 8_000).is_none());
+    }
+
+    #[test]
+    fn an_escape_ends_near_its_beginning() {
+        assert_eq!(split_near("ZeroWidthSpace;x;", b';'), Some(("ZeroWidthSpace", "x;")));
+        assert_eq!(split_near(&format!("{};", "a".repeat(LONGEST_ESCAPE)), b';'), None);
     }
 }
