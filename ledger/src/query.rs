@@ -159,7 +159,7 @@ pub(crate) fn events(shared: &Shared, query: &Query) -> Result<Vec<String>, Read
             }
         }
         Some((index, id)) => {
-            for seq in store.occurrences(index, id, from) {
+            for seq in store.occurrences(index, id, from)? {
                 let seq = seq?;
                 let missing = || StoreError::Damaged(format!("entry {seq} is missing"));
                 search.offer(seq, store.line(seq)?.ok_or_else(missing)?)?;

@@ -13,8 +13,9 @@
 //! | `o` id | nothing; the intent can still move |
 //! | `e` correlation | open execution |
 //! | `a` name, `u` name | agent, operator |
-//! | `c` correlation 0 seq, `j` intent 0 seq, `r` run 0 seq | nothing; where an id occurs |
+//! | `c` correlation 0 seq, `j` intent 0 seq, `r` run 0 seq | numbers behind seq; there and at seq an id occurs |
 
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -23,7 +24,6 @@ use serde::{Deserialize, Serialize};
 use sled::{Batch, IVec};
 
 use crate::chain::{Entry, Link};
-use crate::event::Event;
 use crate::intent::Intent;
 use crate::journal::Position;
 use crate::principal::Principal;
@@ -49,7 +49,7 @@ pub(crate) struct Applied {
 }
 
 /// Which of the three ids an index key is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Index {
     Correlation,
     Intent,
@@ -108,11 +108,8 @@ impl Store {
         let Some(last) = entries.clone().last() else { return Ok(()) };
         let mut batch = Batch::default();
         put_blocks(&mut batch, entries.clone());
-        let mut count = 0;
-        for entry in entries {
-            put_index(&mut batch, &entry.event);
-            count += 1;
-        }
+        let count = entries.clone().count();
+        put_index(&mut batch, entries);
         put_views(&mut batch, changes)?;
         let applied = Applied {
             last: Link::of(&last.event),
@@ -156,14 +153,18 @@ impl Store {
         index: Index,
         id: &str,
         from: u64,
-    ) -> impl Iterator<Item = Result<u64, StoreError>> + use<> {
-        let first = index_key(index, id, from);
+    ) -> Result<impl Iterator<Item = Result<u64, StoreError>> + use<>, StoreError> {
+        let first = index_key(index, id, 0);
         let length = first.len();
-        let mut found = self.db.range(first..=index_key(index, id, u64::MAX));
-        std::iter::from_fn(move || guarded(|| found.next().transpose()).transpose())
-            // A longer key belongs to an id that contains a zero byte where this one ends.
-            .filter(move |pair| pair.as_ref().map_or(true, |(key, _)| key.len() == length))
-            .map(|pair| pair.and_then(|(key, _)| seq_of(&key)))
+        // A longer key belongs to an id that contains a zero byte where this one ends.
+        let mine = move |key: &IVec| key.len() == length;
+        let mut before = self.db.range(first.clone()..=index_key(index, id, from)).rev();
+        let nearest = guarded(|| before.find(|pair| pair.as_ref().map_or(true, |(key, _)| mine(key))).transpose())?;
+        let start = nearest.map_or(first, |(key, _)| key.to_vec());
+        let mut found = self.db.range(start..=index_key(index, id, u64::MAX));
+        let found = std::iter::from_fn(move || guarded(|| found.next().transpose()).transpose())
+            .filter(move |pair| pair.as_ref().map_or(true, |(key, _)| mine(key)));
+        Ok(found.flat_map(places).filter(move |seq| seq.as_ref().map_or(true, |seq| *seq >= from)))
     }
 
     /// The line of one entry.
@@ -214,12 +215,27 @@ fn put_blocks<'a>(batch: &mut Batch, entries: impl Iterator<Item = &'a Entry>) {
     }
 }
 
-fn put_index(batch: &mut Batch, event: &Event) {
-    let ids =
-        [(Index::Correlation, &event.correlation_id), (Index::Intent, &event.intent_id), (Index::Run, &event.run_id)];
-    for (index, id) in ids {
-        if let Some(id) = id {
-            batch.insert(index_key(index, id, event.seq), b"");
+/// All places of an id under one key: a key costs far more than the numbers behind it.
+fn put_index<'a>(batch: &mut Batch, entries: impl Iterator<Item = &'a Entry>) {
+    let mut places: HashMap<(Index, &str), Vec<u64>> = HashMap::new();
+    for event in entries.map(|entry| &entry.event) {
+        let ids = [
+            (Index::Correlation, &event.correlation_id),
+            (Index::Intent, &event.intent_id),
+            (Index::Run, &event.run_id),
+        ];
+        for (index, id) in ids {
+            if let Some(id) = id {
+                places.entry((index, id)).or_default().push(event.seq);
+            }
+        }
+    }
+    for ((index, id), seqs) in &places {
+        for seqs in seqs.chunks(MAX_PLACES) {
+            if let [first, others @ ..] = seqs {
+                let others: Vec<u8> = others.iter().flat_map(|seq| seq.to_be_bytes()).collect();
+                batch.insert(index_key(*index, id, *first), others);
+            }
         }
     }
 }
@@ -256,6 +272,17 @@ fn split(block: Result<(IVec, IVec), StoreError>) -> Vec<Result<(u64, String), S
     match block.and_then(read) {
         Err(error) => vec![Err(error)],
         Ok((first, lines)) => (first..).zip(lines.lines()).map(|(seq, line)| Ok((seq, line.to_owned()))).collect(),
+    }
+}
+
+/// The places that one index key stands for.
+fn places(pair: Result<(IVec, IVec), StoreError>) -> Vec<Result<u64, StoreError>> {
+    match pair.and_then(|(key, others)| Ok((seq_of(&key)?, others))) {
+        Err(error) => vec![Err(error)],
+        Ok((first, others)) => {
+            let (others, _) = others.as_chunks();
+            [first].into_iter().chain(others.iter().map(|seq| u64::from_be_bytes(*seq))).map(Ok).collect()
+        }
     }
 }
 
@@ -317,6 +344,9 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
 
 /// Memory for pages of the index; the whole gate is to stay under 512 MiB.
 const CACHE_BYTES: u64 = 64 << 20;
+
+/// Numbers under one key, 2 KiB of them, for the same reason as [`BLOCK_BYTES`].
+const MAX_PLACES: usize = 256;
 
 /// A block ends before it grows to this, unless it is a single line. sled writes up to 17 values as one page, over and
 /// over as the page fills, and a page of 128 KiB or more into a synced file of its own.
