@@ -83,16 +83,21 @@ fn is_lead(c: char) -> bool {
 
 /// A step in one case, without what stands between its words; upper case first, because some letters meet only there.
 fn fold(step: &str) -> String {
-    let letters = step.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
-    let letters = letters.filter(|c| !views::is_invisible(*c) && !is_between(*c));
     // `_id` and `id` are often two fields of one object.
-    let first = step.starts_with('_').then_some('_');
-    first.into_iter().chain(letters).collect()
+    let mut folded = if step.starts_with('_') { "_".to_owned() } else { String::new() };
+    if step.is_ascii() {
+        // Most names are, and a body may have very many.
+        folded.extend(step.chars().filter(|c| !is_between(*c)).map(|c| c.to_ascii_lowercase()));
+    } else {
+        let letters = step.nfkc().flat_map(char::to_uppercase).flat_map(char::to_lowercase);
+        folded.extend(letters.filter(|c| !views::is_invisible(*c) && !is_between(*c)));
+    }
+    folded
 }
 
 /// What frameworks put between words and take out again: `orderTotal` is `order_total`.
 fn is_between(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || matches!(c, '_' | '-' | '+' | ']')
+    matches!(c, '_' | '-' | '+' | ']') || c.is_whitespace() || c.is_control()
 }
 
 #[cfg(test)]
