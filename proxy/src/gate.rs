@@ -17,13 +17,14 @@ use vault::Vault;
 
 use crate::config::Config;
 use crate::exchange;
+use crate::flood::Refusals;
 use crate::hold;
 use crate::limits::Limits;
 use crate::listen;
 use crate::mint::Mint;
 use crate::pool::Pool;
 use crate::principal::{Kind, Principals, Standing};
-use crate::record::{self, Refusals};
+use crate::record;
 use crate::rulebook::{Rulebook, Traces};
 
 /// Everything a request needs. One for the process; shared by all doors.

@@ -18,6 +18,7 @@ pub mod credential;
 pub mod demo;
 pub mod door;
 pub mod exchange;
+pub mod flood;
 pub mod framed;
 pub mod gate;
 pub mod head;

@@ -1,0 +1,157 @@
+//! Refusals as events: one by one up to a rate, then counted, so that a flood of them cannot fill the disk.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use ledger::{Draft, EventType};
+
+use crate::gate::Gate;
+use crate::record::{self, Trace};
+use crate::refusal::Refusal;
+
+/// Refusals, denials among them: recorded one by one up to a rate, then as one counted event per source and second.
+#[derive(Debug, Default)]
+pub struct Refusals {
+    seconds: Mutex<HashMap<(String, &'static str), Bucket>>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    second: u64,
+    recorded: u64,
+    counted: u64,
+}
+
+/// Who was refused.
+#[derive(Debug)]
+pub struct Source<'a> {
+    /// Address of the client.
+    pub peer: IpAddr,
+    /// Its agent, where known.
+    pub agent: Option<&'a str>,
+}
+
+// === impl Refusals ===
+
+impl Refusals {
+    /// Records that `source` was refused, at once or in a count that follows within a second or two.
+    ///
+    /// # Errors
+    /// [`Refusal::LedgerUnavailable`] when it had to be recorded at once and could not be.
+    pub async fn record(
+        &self,
+        gate: &Gate,
+        source: &Source<'_>,
+        refused: &Refusal,
+        trace: &Trace,
+    ) -> Result<(), Refusal> {
+        let code = refused.answer().code;
+        if !self.admit(source.name(), code, gate.limits.refusals_per_second) {
+            return Ok(());
+        }
+        let draft = if let Refusal::Denied(denied) = refused {
+            record::decision(EventType::DecisionDenied, trace, &denied.1, &denied.0.basis)
+        } else {
+            refusal_draft(source, refused, trace)
+        };
+        record::durable(gate, vec![draft], None).await.map(|_| ())
+    }
+
+    /// Counts that became due, as events.
+    pub fn due(&self, everything: bool) -> Vec<Draft> {
+        let now = seconds_now();
+        let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut drafts = Vec::new();
+        seconds.retain(|(source, code), bucket| {
+            if !everything && bucket.second >= now {
+                return true;
+            }
+            if bucket.counted > 0 {
+                let draft = Draft::new(EventType::RequestRefused).with("code", *code).with("source", source.as_str());
+                drafts.push(draft.with("count", bucket.counted).with("aggregated", true));
+            }
+            false
+        });
+        drafts
+    }
+
+    fn admit(&self, source: String, code: &'static str, per_second: u64) -> bool {
+        let now = seconds_now();
+        let mut seconds = self.seconds.lock().unwrap_or_else(PoisonError::into_inner);
+        let bucket = seconds.entry((source, code)).or_insert(Bucket { second: now, recorded: 0, counted: 0 });
+        if bucket.recorded < per_second || (bucket.second != now && bucket.counted == 0) {
+            bucket.recorded = if bucket.second == now { bucket.recorded + 1 } else { 1 };
+            bucket.second = now;
+            return true;
+        }
+        bucket.counted += 1;
+        false
+    }
+}
+
+fn refusal_draft(source: &Source<'_>, refused: &Refusal, trace: &Trace) -> Draft {
+    let kind = violation(refused).map_or(EventType::RequestRefused, |_| EventType::Violation);
+    let mut draft = trace.draft(kind).with("code", refused.answer().code).with("source", source.peer.to_string());
+    if let Some((what, severity)) = violation(refused) {
+        draft = draft.with("kind", what).with("severity", severity);
+    }
+    if let Refusal::Ambiguous(detail) | Refusal::AuthorityMismatch(detail) = refused {
+        draft = draft.with("detail", detail.as_str());
+    }
+    match source.agent {
+        Some(agent) => draft.agent(agent),
+        None => draft,
+    }
+}
+
+// === impl Source ===
+
+impl Source<'_> {
+    fn name(&self) -> String {
+        match (self.agent, self.peer) {
+            (Some(agent), _) => agent.to_owned(),
+            (None, IpAddr::V4(v4)) => v4.to_string(),
+            // One client has a whole /64 of addresses.
+            (None, IpAddr::V6(v6)) => Ipv6Addr::from(u128::from(v6) >> 64 << 64).to_string(),
+        }
+    }
+}
+
+/// Which refusals are violations, of which kind and severity.
+fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
+    match refused {
+        Refusal::Ambiguous(_) => Some(("ambiguous_request", "MEDIUM")),
+        Refusal::AuthorityMismatch(_) => Some(("authority_mismatch", "MEDIUM")),
+        Refusal::TokenInRequest => Some(("token_in_request", "HIGH")),
+        Refusal::WrongCredential => Some(("wrong_credential", "HIGH")),
+        Refusal::AgentSuspended
+        | Refusal::Blocked(..)
+        | Refusal::BodyTooLarge(_)
+        | Refusal::Busy(_)
+        | Refusal::Cancelled(_)
+        | Refusal::ClientGone
+        | Refusal::Denied(_)
+        | Refusal::Expectation
+        | Refusal::Expired(_)
+        | Refusal::HeadTooLarge(_)
+        | Refusal::LedgerRefused(_)
+        | Refusal::LedgerUnavailable(_)
+        | Refusal::MethodRefused(_)
+        | Refusal::NotFound
+        | Refusal::NotIdentified
+        | Refusal::Pending(_)
+        | Refusal::Rejected(..)
+        | Refusal::SlowRequest(_)
+        | Refusal::TargetTooLong(_)
+        | Refusal::TooMany(_)
+        | Refusal::Upstream(_)
+        | Refusal::UnknownOutcome(_)
+        | Refusal::VaultUnavailable(_) => None,
+    }
+}
+
+fn seconds_now() -> u64 {
+    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
