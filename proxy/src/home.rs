@@ -119,7 +119,7 @@ impl Home {
         let mut guarded = vec![self.root.clone(), self.data(), self.keys(), self.policies()];
         guarded.extend([self.config(), self.destinations(), self.credentials()]);
         guarded.extend(self.policy_files()?);
-        for path in guarded.iter().filter(|path| path.exists()) {
+        for path in guarded.iter().filter(|path| path.is_symlink() || path.exists()) {
             require_unshared(path)?;
         }
         Ok(())
@@ -164,6 +164,9 @@ pub fn require_private(path: &Path) -> Result<()> {
 
 /// Refuses a file or folder that anyone but its owner may change (a Kubernetes mount may be read-only and owned by root).
 fn require_unshared(path: &Path) -> Result<()> {
+    if path.is_symlink() && !path.exists() {
+        bail!("`{}` is a symbolic link that leads nowhere; remove it", path.display());
+    }
     let found = fs::metadata(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     let mode = found.permissions().mode() & 0o777;
     if found.is_dir() && fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink()) {

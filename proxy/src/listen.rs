@@ -79,14 +79,15 @@ impl Wire {
 
     /// Ends the connection so that the client can still read its answer: what it had under way is thrown away first.
     pub async fn close(mut self) {
-        let drain = async {
-            if self.stream.shutdown().await.is_ok() {
-                let mut scratch = [0_u8; 4096];
-                while matches!(self.stream.read(&mut scratch).await, Ok(1..)) {}
-            }
-        };
         // Whether the client ends its side in time or not, the connection is dropped now.
-        drop(tokio::time::timeout(LINGER_TIME, drain).await);
+        drop(tokio::time::timeout(LINGER_TIME, self.drain()).await);
+    }
+
+    async fn drain(&mut self) -> std::io::Result<()> {
+        self.stream.shutdown().await?;
+        let mut scratch = [0_u8; 4096];
+        while self.stream.read(&mut scratch).await? > 0 {}
+        Ok(())
     }
 
     /// Writes bytes. The client may be gone; then nobody misses them.
@@ -161,7 +162,7 @@ where
 {
     let framed = Framed::new(io, raw, Requests::new(Arc::clone(&gate.limits), caller.verdicts.clone()));
     let idle = Limits::seconds(gate.limits.idle_seconds);
-    let unread = Limits::seconds(gate.limits.write_seconds);
+    let unread = Limits::seconds(gate.limits.write_seconds) + RELAY_FIRST;
     let (close, stop) = (caller.close.clone(), gate.stop.clone());
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(HYPER_BUFFER).max_headers(HYPER_HEADERS);
@@ -185,7 +186,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let idle = Limits::seconds(gate.limits.idle_seconds);
-    let unread = Limits::seconds(gate.limits.write_seconds);
+    let unread = Limits::seconds(gate.limits.write_seconds) + RELAY_FIRST;
     let (close, stop) = (caller.close.clone(), gate.stop.clone());
     let busy = Arc::clone(&caller.busy);
     let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -271,6 +272,9 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// Bytes of replies kept for one stream whose client does not read.
 const SEND_BUFFER: usize = 64 * 1024;
+
+/// How much longer a connection waits for its reader than the relay does, which records that the client stalled.
+const RELAY_FIRST: Duration = Duration::from_secs(1);
 
 /// How long a refused connection still takes what its client had under way.
 const LINGER_TIME: Duration = Duration::from_secs(1);

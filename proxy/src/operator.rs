@@ -222,8 +222,12 @@ async fn vote(
     let (task, intent) = (Arc::clone(&gate), id.clone());
     let cast = gate.tasks.spawn(async move {
         if let Some(draft) = cast {
+            let denied = draft.kind == EventType::ApprovalDenied;
             append(&task, draft).await?;
             ledger::crash::point("vote.recorded");
+            if denied {
+                hold::forget(&task, &intent).await;
+            }
         }
         exchange::resume(&task, &intent).await.map_err(|refusal| {
             let why = if refusal.cause().is_empty() { refusal.answer().detail } else { refusal.cause().to_owned() };
