@@ -287,8 +287,9 @@ pub(crate) fn now() -> Timestamp {
 /// Submissions in one commit. More would only make the first of them wait longer.
 const MAX_GROUP: usize = 256;
 
-/// Entries the index takes in one step, if it does not get them all from one group.
-const STEP_ENTRIES: usize = 1024;
+/// Entries the index takes in one step, or more of them if they come in one group. Enough for most sends to be opened and
+/// closed within a step even when 256 wait for each other; a step delays the next group by some milliseconds.
+const STEP_ENTRIES: usize = 512;
 
 /// How long an entry may be missing from the index.
 const STEP_AFTER: Duration = Duration::from_secs(1);
