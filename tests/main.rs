@@ -9,6 +9,8 @@ mod harness;
 #[cfg(test)]
 mod approval;
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod examples;

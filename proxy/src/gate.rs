@@ -136,6 +136,12 @@ impl Gate {
     pub fn start_background(self: &Arc<Gate>) {
         let gate = Arc::clone(self);
         tokio::spawn(async move { gate.tick().await });
+        self.resume_voted();
+    }
+
+    /// Decides anew on everything that a person has voted on and that was not carried out: after a restart, or when
+    /// what stood in the way is gone.
+    pub fn resume_voted(self: &Arc<Gate>) {
         for intent in self.ledger.intents(&[State::Approved, State::Held], usize::MAX) {
             if intent.state == State::Approved || !intent.votes.is_empty() {
                 tokio::spawn(Arc::clone(self).resume(intent.id));

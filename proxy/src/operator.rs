@@ -337,6 +337,9 @@ async fn set_standing(
     gate.principals.check_change(kind, &name).map_err(conflict)?;
     append(&gate, principal_draft(event, kind, &name).with("by", operator.name.as_str())).await?;
     gate.principals.set_standing(kind, &name, standing).map_err(conflict)?;
+    if standing == Standing::Active {
+        gate.resume_voted();
+    }
     Ok(Json(json!({"name": name, "standing": standing})))
 }
 
