@@ -152,7 +152,7 @@ enum PrincipalCommand {
 
 #[derive(Subcommand)]
 enum LedgerCommand {
-    /// Print events, oldest first
+    /// Print the newest events, or those after a number, in order
     Tail(LedgerTail),
     /// Print the newest entry's number and hash
     Head,
@@ -178,7 +178,7 @@ struct LedgerTail {
     #[arg(long)]
     intent: Option<String>,
     /// At most this many
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, short = 'n', default_value_t = 20)]
     limit: usize,
 }
 

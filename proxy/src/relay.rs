@@ -288,11 +288,11 @@ impl Sink {
         match self {
             // Where nobody waits any more, the ledger says what happened.
             Sink::Live { head, .. } => drop(head.send(Err(refusal))),
-            Sink::Mailbox => tracing::warn!(
-                code = refusal.answer().code,
-                cause = refusal.cause(),
-                "an approved request was not carried out"
-            ),
+            Sink::Mailbox => {
+                let answer = refusal.answer();
+                let cause = if refusal.cause().is_empty() { &answer.detail } else { refusal.cause() };
+                tracing::warn!(code = answer.code, cause, "an approved request was not carried out");
+            }
         }
     }
 }

@@ -58,6 +58,12 @@ fn create_data(home: &Home) -> Result<()> {
     File::open(home.path())?.sync_all().with_context(|| format!("cannot sync `{}`", home.path().display()))
 }
 
+/// Whether the destinations are still those of a first run, so that the lines to try are true.
+pub fn is_starter(home: &Home) -> bool {
+    let written = fs::read_to_string(home.destinations()).unwrap_or_default();
+    starter_files().any(|(name, text)| name == Path::new("destinations.yaml") && text == written)
+}
+
 /// The proxy URL for an agent, with its token.
 pub fn proxy_url(agent: &str, token: &str, door: SocketAddr) -> String {
     format!("http://{agent}:{token}@{door}")

@@ -119,15 +119,17 @@ fn announce(running: &Running, first: bool) -> Result<()> {
         out,
         "  export SSL_CERT_FILE={bundle} CURL_CA_BUNDLE={bundle} REQUESTS_CA_BUNDLE={bundle} GIT_SSL_CAINFO={bundle} NODE_EXTRA_CA_CERTS={bundle} GRPC_DEFAULT_SSL_ROOTS_FILE_PATH={bundle}"
     )?;
-    writeln!(out, "\nTry it there:")?;
-    writeln!(out, "  curl https://example.com/                     # a read: allowed")?;
-    writeln!(out, "  curl -X DELETE https://example.com/           # nothing allows it: denied, with the reason")?;
-    writeln!(out, "  curl -d 'hello' https://example.com/          # a change: held for approval")?;
+    if setup::is_starter(home) {
+        writeln!(out, "\nTry it there:")?;
+        writeln!(out, "  curl https://example.com/                     # a read: allowed")?;
+        writeln!(out, "  curl -X DELETE https://example.com/           # nothing allows it: denied, with the reason")?;
+        writeln!(out, "  curl -d 'hello' https://example.com/          # a change: held for approval")?;
+    }
+    let own = std::env::current_exe().map_or_else(|_| "writ".to_owned(), |path| path.display().to_string());
     writeln!(out, "\nIn your own shell:")?;
-    writeln!(out, "  writ pending\n  writ approve INTENT --rationale 'why'\n  writ ledger tail")?;
     writeln!(
         out,
-        "\n`writ` here means target/release/writ after a build, or the installed program. Ctrl-C ends the gate."
+        "  {own} pending\n  {own} approve INTENT --rationale 'why'\n  {own} ledger tail\n\nCtrl-C ends the gate."
     )?;
     out.flush()?;
     Ok(())

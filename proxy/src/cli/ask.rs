@@ -10,6 +10,7 @@ use super::{Exit, PrincipalCommand, Vote, say};
 use crate::config::Config;
 use crate::door::Door;
 use crate::home::Home;
+use crate::setup;
 
 /// Lists intents.
 pub(super) async fn intents(home: Home, state: Option<&str>, limit: usize, as_json: bool) -> Result<Exit> {
@@ -67,6 +68,12 @@ pub(super) async fn vote(home: Home, verdict: &str, vote: &Vote, as_json: bool) 
     if as_json {
         say(&now.to_string());
     } else {
+        if ["approved", "executing"].contains(&field(Some(&now), "status").as_str()) {
+            let why = [field(now.get("latest"), "reason"), field(now.get("latest"), "detail")].join(" ");
+            say(&format!("{}  approved, not sent yet: {}", vote.id, why.trim()));
+            say("  `writ approve` tries again, `writ deny` takes it back; it expires like any other");
+            return Ok(Exit::Ok);
+        }
         let upstream = field(now.get("latest"), "status");
         let upstream = if upstream.is_empty() { upstream } else { format!("  upstream {upstream}") };
         say(&format!("{}  {}{upstream}", vote.id, field(Some(&now), "status")));
@@ -86,7 +93,8 @@ async fn settled(door: &Door, page: &str, mut now: Value) -> Result<Value> {
 
 /// Adds, lists or changes agents or operators.
 pub(super) async fn principals(home: Home, kind: &str, what: &PrincipalCommand, as_json: bool) -> Result<Exit> {
-    let door = Door::of(&Config::load(home)?)?;
+    let config = Config::load(home)?;
+    let (door, forward) = (Door::of(&config)?, config.forward);
     let page = format!("/v1/{kind}");
     let change = |name: &str, to: &str| format!("{page}/{name}/{to}");
     let answer = match what {
@@ -116,7 +124,11 @@ pub(super) async fn principals(home: Home, kind: &str, what: &PrincipalCommand, 
         ));
     }
     if let Some(token) = answer.get("token").and_then(Value::as_str) {
-        say(&format!("{}\n  token, shown this once: {token}", field(Some(&answer), "name")));
+        let name = field(Some(&answer), "name");
+        say(&format!("{name}\n  token, shown this once: {token}"));
+        if kind == "agents" {
+            say(&format!("  export HTTPS_PROXY=\"{}\"", setup::proxy_url(&name, token, forward)));
+        }
     } else if answer.get("standing").is_some() {
         say(&format!("{}  {}", field(Some(&answer), "name"), field(Some(&answer), "standing")));
     }

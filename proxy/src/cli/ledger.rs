@@ -25,16 +25,24 @@ pub(super) async fn run(home: Home, what: &LedgerCommand, as_json: bool) -> Resu
 
 async fn print(home: Home, tail: &LedgerTail, as_json: bool) -> Result<Exit> {
     let door = Door::of(&Config::load(home)?)?;
-    let mut page = format!("/v1/events?limit={}", tail.limit);
+    // Without `--after` the newest are wanted: they are looked for among the last entries there are.
+    let seq = door.ask(Method::GET, "/v1/head", None).await?.get("seq").and_then(Value::as_u64).unwrap_or_default();
+    let (after, limit) = match tail.after {
+        Some(after) => (Some(after), tail.limit),
+        None => (seq.checked_sub(LOOK_BACK), 10_000),
+    };
+    let mut page = format!("/v1/events?limit={limit}");
     let filters = [("type", tail.kind.clone()), ("agent", tail.agent.clone()), ("intent", tail.intent.clone())];
-    for (name, value) in filters.into_iter().chain([("after", tail.after.map(|after| after.to_string()))]) {
+    for (name, value) in filters.into_iter().chain([("after", after.map(|after| after.to_string()))]) {
         if let Some(value) = value {
             page.push_str(&format!("&{name}={value}"));
         }
     }
-    let lines = door.fetch(Method::GET, &page, None).await?;
-    for line in String::from_utf8_lossy(&lines).lines() {
-        say(&if as_json { line.to_owned() } else { readable(line) });
+    let found = door.fetch(Method::GET, &page, None).await?;
+    let found = String::from_utf8_lossy(&found);
+    let lines: Vec<&str> = found.lines().collect();
+    for line in lines.iter().skip(lines.len().saturating_sub(tail.limit)) {
+        say(&if as_json { (*line).to_owned() } else { readable(line) });
     }
     Ok(Exit::Ok)
 }
@@ -89,3 +97,6 @@ fn readable(line: &str) -> String {
     let about: Vec<String> = about.into_iter().filter(|part| !part.is_empty()).collect();
     format!("{:>6}  {}  {:<28} {}", text("/seq"), text("/ts"), text("/type"), about.join("  "))
 }
+
+/// How many entries `writ ledger tail` looks back for the newest that fit.
+const LOOK_BACK: u64 = 9_999;
