@@ -21,26 +21,16 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::exchange;
 use crate::gate::Gate;
-use crate::hold::{self, text};
 use crate::id;
 use crate::principal::{Kind, Principal, Role, Standing};
 use crate::record;
 use crate::refusal::Refusal;
 
+mod vote;
+
 /// An answer other than success: status, and words for the operator.
 struct Fault(StatusCode, String);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VoteBody {
-    rationale: String,
-    /// The digest that was shown; a vote counts for nothing else.
-    digest: String,
-    /// The hash of the reasons that were shown.
-    reasons: String,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -80,8 +70,8 @@ pub async fn serve(gate: Arc<Gate>, listener: TcpListener) {
     let guarded = Router::new()
         .route("/v1/intents", get(intents))
         .route("/v1/intents/{id}", get(intent))
-        .route("/v1/intents/{id}/request", get(held_request))
-        .route("/v1/intents/{id}/{verdict}", post(vote))
+        .route("/v1/intents/{id}/request", get(vote::held_request))
+        .route("/v1/intents/{id}/{verdict}", post(vote::vote))
         .route("/v1/events", get(events))
         .route("/v1/head", get(head))
         .route("/v1/reload", post(reload))
@@ -165,98 +155,6 @@ async fn intents(Shared(gate): Shared<Arc<Gate>>, Query(query): Query<IntentQuer
 
 async fn intent(Shared(gate): Shared<Arc<Gate>>, Path(id): Path<String>) -> Result<Json<Value>, Fault> {
     Ok(Json(shown(&known(&gate, &id)?)))
-}
-
-/// The request that waits, as it would be sent: what a reviewer decides about.
-async fn held_request(
-    Shared(gate): Shared<Arc<Gate>>,
-    Extension(operator): Extension<Principal>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, Fault> {
-    require(&operator, Role::Reviewer)?;
-    let (facts, _) = hold::unpark(&gate, &known(&gate, &id)?)
-        .await
-        .map_err(|error| Fault(StatusCode::GONE, format!("{error:#}")))?;
-    let body = facts.body.bytes();
-    let shown = body.get(..body.len().min(SHOWN_BODY_BYTES)).unwrap_or_default();
-    Ok(Json(json!({
-        "method": facts.method,
-        "url": format!("{}{}", facts.authority, facts.path),
-        "query": facts.query,
-        "headers": facts.headers,
-        "body": String::from_utf8_lossy(shown).escape_debug().to_string(),
-        "body_bytes": body.len(),
-        "bytes_not_shown": body.len() - shown.len(),
-    })))
-}
-
-/// One vote. The ledger takes at most one of each operator, and only while the intent waits.
-async fn vote(
-    Shared(gate): Shared<Arc<Gate>>,
-    Extension(operator): Extension<Principal>,
-    Path((id, verdict)): Path<(String, String)>,
-    Json(given): Json<VoteBody>,
-) -> Result<Json<Value>, Fault> {
-    require(&operator, Role::Reviewer)?;
-    let intent = known(&gate, &id)?;
-    check_vote(&gate, &operator, &intent, &given)?;
-    let vote = record::about_intent(EventType::ApprovalVote, &intent)
-        .with("operator", operator.name.as_str())
-        .with("verdict", verdict.as_str())
-        .with("rationale", given.rationale.trim())
-        .with("digest", given.digest.as_str())
-        .with("reasons", given.reasons.as_str());
-    let vote = hold::signed(&gate, vote);
-    let cast = match (verdict.as_str(), intent.state) {
-        // It was approved and could not be sent: tried again, without another vote.
-        ("approve", State::Approved) => None,
-        // What was approved and could not be sent can still be taken back; its votes are closed.
-        ("deny", State::Approved) => {
-            let denied = record::about_intent(EventType::ApprovalDenied, &intent);
-            Some(denied.with("operator", operator.name.as_str()).with("rationale", given.rationale.trim()))
-        }
-        ("approve" | "deny", _) => Some(vote),
-        _ => return Err(Fault(StatusCode::NOT_FOUND, "vote with `approve` or `deny`".to_owned())),
-    };
-    // In a task of its own: a vote that is recorded has its consequence, also when the operator has gone away.
-    let (task, intent) = (Arc::clone(&gate), id.clone());
-    let cast = gate.tasks.spawn(async move {
-        if let Some(draft) = cast {
-            let denied = draft.kind == EventType::ApprovalDenied;
-            append(&task, draft).await?;
-            ledger::crash::point("vote.recorded");
-            if denied {
-                hold::forget(&task, &intent).await;
-            }
-        }
-        exchange::resume(&task, &intent).await.map_err(|refusal| {
-            let why = if refusal.cause().is_empty() { refusal.answer().detail } else { refusal.cause().to_owned() };
-            Fault(StatusCode::SERVICE_UNAVAILABLE, format!("the vote is recorded, but nothing was sent: {why}"))
-        })
-    });
-    cast.await.map_err(|error| internal(&error))??;
-    Ok(Json(shown(&known(&gate, &id)?)))
-}
-
-fn check_vote(gate: &Gate, operator: &Principal, intent: &Intent, given: &VoteBody) -> Result<(), Fault> {
-    let conflict = |why: &str| Err(Fault(StatusCode::CONFLICT, why.to_owned()));
-    if given.rationale.trim().is_empty() || given.rationale.len() > MAX_RATIONALE_BYTES {
-        return Err(Fault(
-            StatusCode::BAD_REQUEST,
-            format!("a vote needs a rationale of 1 to {MAX_RATIONALE_BYTES} bytes"),
-        ));
-    }
-    if given.digest != text(&intent.opened.data, "digest") || given.reasons != text(&intent.opened.data, "reasons") {
-        return conflict("this is not what is held now; look at the intent again and vote on what it shows");
-    }
-    if exchange::is_expired(gate, intent) {
-        return conflict("this intent has expired");
-    }
-    let owner = gate.principals.named(Kind::Agent, &intent.agent_id).map(|agent| agent.owner);
-    if owner.is_some_and(|owner| owner.trim().eq_ignore_ascii_case(&operator.name)) {
-        return Err(Fault(StatusCode::FORBIDDEN, "the owner of an agent cannot vote on its requests".to_owned()));
-    }
-    Ok(())
 }
 
 async fn events(Shared(gate): Shared<Arc<Gate>>, Query(query): Query<EventQuery>) -> Result<Response, Fault> {
@@ -438,8 +336,3 @@ const CONNECTIONS: usize = 128;
 
 /// Time for a request head there, and between two requests.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-
-/// Bytes of a held body that are shown to a reviewer.
-const SHOWN_BODY_BYTES: usize = 64 * 1024;
-
-const MAX_RATIONALE_BYTES: usize = 4096;
