@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::harness::gate::{Gate, Plan};
 use crate::harness::origin::{Hit, Origin, Reply};
-use crate::harness::world::{API, PLAIN, SECRET};
+use crate::harness::world::{API, CREDENTIALS, PLAIN, SECRET};
 
 #[test]
 fn an_allowed_request_passes_over_tls_with_the_credential_of_the_gate() {
@@ -21,6 +21,21 @@ fn an_allowed_request_passes_over_tls_with_the_credential_of_the_gate() {
         hit.headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case("authorization")).collect();
     assert_eq!(credentials.len(), 1);
     assert_eq!(credentials[0].1, format!("Bearer {SECRET}"));
+}
+
+#[test]
+fn a_credential_in_the_query_replaces_the_agents_own() {
+    let origin = Origin::https(&[API]);
+    let plan = Plan::new().origin(API, &origin);
+    let key = plan.home().join("api.key");
+    let credentials =
+        CREDENTIALS.replace("FILE", key.to_str().unwrap()).replace("bearer: '{secret}'", "query: { name: key }");
+    let gate = plan.file("credentials.yaml", &credentials).start();
+    assert_eq!(gate.agent().get("https://api.example/a?key=mine&b=c&K%45Y=mine").status, 200);
+    assert_eq!(gate.agent().get("https://api.example/a").status, 200);
+    let targets: Vec<String> = origin.hits().into_iter().map(|hit| hit.target).collect();
+    assert_eq!(targets, [format!("/a?b=c&key={SECRET}"), format!("/a?key={SECRET}")]);
+    assert!(gate.events().iter().all(|event| !event.to_string().contains(SECRET)), "the secret is on the ledger");
 }
 
 #[test]

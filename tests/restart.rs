@@ -54,6 +54,32 @@ fn i08_a_held_request_survives_a_kill_at_every_edge() {
     });
 }
 
+/// The ways a held request ends without being sent, each cut off right behind the record that ends it or leads there.
+#[test]
+fn i08_a_held_request_that_is_not_to_be_sent_survives_a_kill() {
+    for (command, point, state) in [("deny", "vote.recorded", "rejected"), ("cancel", "journal.synced:4", "cancelled")]
+    {
+        for _ in 0..ROUNDS {
+            let origin = Origin::https(&[API]);
+            let plan = Plan::new().origin(API, &origin);
+            plan.configure();
+            assert_eq!(plan.writ(&["init"]).code, 0);
+            let gate = plan.start_with(&[("WRIT_CRASH_AT", point)]);
+            let intent = gate.agent().held(CHANGE, "x=1");
+            if command == "deny" {
+                gate.writ(&["deny", &intent, "--rationale", "not now"]);
+            } else {
+                let cancel = format!("http://{}/v1/intents/{intent}/cancel", gate.forward);
+                assert!(gate.agent().try_request("POST", &cancel, &[], b"").is_err(), "{point} was never reached");
+            }
+            let gate = start_after_kill(gate, point);
+            assert_eq!(gate.agent().settled(&intent), state, "{point}");
+            assert_ne!(gate.writ(&["approve", &intent, "--rationale", "after all"]).code, 0, "{point}");
+            assert_eq!((gate.restart().agent().status(&intent).as_str(), origin.hits().len()), (state, 0), "{point}");
+        }
+    }
+}
+
 #[test]
 fn i08_a_live_request_survives_a_kill_at_every_edge() {
     thread::scope(|scope| {

@@ -96,17 +96,19 @@ fn names(pair: &str, name: &str) -> bool {
 
 fn render(shape: &Shape, secret: &[u8]) -> Result<Injected, String> {
     let secret = str::from_utf8(secret).map_err(|_| "the secret is not text".to_owned())?;
-    let fill = |template: &str| Zeroizing::new(template.replace(PLACEHOLDER, secret));
+    let fill = |template: &str| filled(template, secret);
     match shape {
         Shape::Basic { user, password } => {
             let (user, password) = (fill(user), fill(password));
-            let pair = Zeroizing::new(format!("{}:{}", user.as_str(), password.as_str()));
+            let pair = joined(&[&user, ":", &password]);
             let encoded = Zeroizing::new(BASE64.encode(pair.as_bytes()));
-            header("authorization", Zeroizing::new(format!("Basic {}", encoded.as_str())))
+            header("authorization", joined(&["Basic ", &encoded]))
         }
         Shape::Header { name, value } => header(name, fill(value)),
         Shape::Query { name } => {
-            let mut pair = Zeroizing::new(format!("{name}="));
+            let mut pair = Zeroizing::new(String::with_capacity(name.len() + 1 + 3 * secret.len()));
+            pair.push_str(name);
+            pair.push('=');
             encode_into(&mut pair, secret);
             Ok(Injected { query: Some(pair), ..Injected::default() })
         }
@@ -121,6 +123,27 @@ fn header(name: &str, value: Zeroizing<String>) -> Result<Injected, String> {
         HeaderValue::from_maybe_shared(bytes).map_err(|_| "the secret cannot stand in a header".to_owned())?;
     value.set_sensitive(true);
     Ok(Injected { header: Some((name, value)), ..Injected::default() })
+}
+
+/// A template with the secret in its places.
+fn filled(template: &str, secret: &str) -> Zeroizing<String> {
+    let mut parts = Vec::new();
+    for (at, part) in template.split(PLACEHOLDER).enumerate() {
+        if at > 0 {
+            parts.push(secret);
+        }
+        parts.push(part);
+    }
+    joined(&parts)
+}
+
+/// Parts put together in memory that is made at once: a text that grows leaves copies behind that nobody wipes.
+fn joined(parts: &[&str]) -> Zeroizing<String> {
+    let mut whole = Zeroizing::new(String::with_capacity(parts.iter().map(|part| part.len()).sum()));
+    for part in parts {
+        whole.push_str(part);
+    }
+    whole
 }
 
 fn encode_into(out: &mut String, text: &str) {

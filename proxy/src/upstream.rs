@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Method, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use ipnet::IpNet;
@@ -185,24 +185,16 @@ async fn exchange(
 /// what its version needs.
 fn request(facts: &Facts, injected: &Injected) -> Result<Request<Full<Bytes>>, Failure> {
     let bad = |what: &str| Failure::unsent(format!("{what} cannot be sent"));
-    let mut target = Zeroizing::new(format!(
-        "{}://{}{}",
-        facts.authority.scheme().as_str(),
-        facts.authority.host_header(),
-        facts.path
-    ));
-    let own = facts.query.as_deref();
-    for (mark, part) in
-        [('?', own), (if own.is_some() { '&' } else { '?' }, injected.query.as_deref().map(String::as_str))]
-    {
-        if let Some(part) = part {
-            target.push(mark);
-            target.push_str(part);
-        }
-    }
+    let own = facts.query.as_deref().map(|query| ["?", query]).unwrap_or_default();
+    let credential = injected.query.as_deref().map(String::as_str);
+    let credential = credential.map(|pair| [if facts.query.is_some() { "&" } else { "?" }, pair]).unwrap_or_default();
+    let (scheme, host) = (facts.authority.scheme().as_str(), facts.authority.host_header());
+    let parts = [[scheme, "://"], [&host, &facts.path], own, credential];
+    // It may hold a credential: the memory behind it is wiped when the last part of the request is gone.
+    let target = Bytes::from_owner(Zeroizing::new(parts.as_flattened().concat().into_bytes()));
     let mut request = Request::new(Full::new(facts.body.bytes().clone()));
     *request.method_mut() = Method::from_bytes(facts.method.as_bytes()).map_err(|_| bad("the method"))?;
-    *request.uri_mut() = target.parse().map_err(|_| bad("the target"))?;
+    *request.uri_mut() = Uri::from_maybe_shared(target).map_err(|_| bad("the target"))?;
     let headers = request.headers_mut();
     for (name, value) in &facts.headers {
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("a header name"))?;
