@@ -52,6 +52,26 @@ fn the_record_is_synced_before_the_first_byte_leaves() {
     }
 }
 
+/// A head and a body written apart must not wait for each other's acknowledgement, on either side.
+#[test]
+fn both_sides_send_without_delay() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("trace");
+    let Some(strace) = trace::strace(&file, &["-yy", "-e", "trace=setsockopt,write"]) else { return };
+    let origin = Origin::plain();
+    let words: Vec<&str> = strace.iter().map(String::as_str).collect();
+    let gate = Plan::new().origin(PLAIN, &origin).under(&words).start();
+    assert_eq!(gate.agent().get(&format!("http://{PLAIN}/a")).status, 200);
+    let door = gate.forward;
+    gate.stop();
+    within(PATIENCE, || fs::read_to_string(&file).ok().filter(|text| text.contains("gate.stopped"))).unwrap();
+    let calls = calls_in(&fs::read_to_string(&file).unwrap());
+    for side in [format!("TCP:[{door}->"), format!("->127.0.0.1:{}]", origin.port())] {
+        let set = first(&calls, "setsockopt", 0, &["TCP_NODELAY, [1]", &side]);
+        assert_eq!(set.result, "0", "{set:?}");
+    }
+}
+
 /// The first call of this name, or of any, that began behind a line of the trace and has all of these in its arguments.
 fn first<'a>(calls: &'a [Call], name: &str, behind: usize, has: &[&str]) -> &'a Call {
     let fits = |call: &&Call| {

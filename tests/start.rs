@@ -215,3 +215,34 @@ fn refused(plan: &Plan, words: &[&str]) {
 fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
+
+/// The first command of the README on a machine that has never seen the program.
+#[test]
+fn the_first_run_needs_no_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let (home, said) = (folder.path().join("home"), folder.path().join("said"));
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_writ"));
+    command
+        .arg("up")
+        .env("WRIT_HOME", &home)
+        .env("WRIT_DOORS_FORWARD", "127.0.0.1:0")
+        .env("WRIT_DOORS_OPERATOR", "127.0.0.1:0");
+    let mut gate = command.stdout(std::fs::File::create(&said).unwrap()).spawn().unwrap();
+    let printed = || std::fs::read_to_string(&said).ok().filter(|text| text.contains("Ctrl-C"));
+    let printed = crate::harness::gate::within(crate::harness::gate::PATIENCE, printed);
+    let printed = printed.expect("it says what to paste");
+    let proxy = printed.split("HTTPS_PROXY=\"").nth(1).and_then(|rest| rest.split('"').next()).unwrap().to_owned();
+    let curl = |request: &str| {
+        let line = format!(
+            "curl -s -o /dev/null -w '%{{http_code}}' --noproxy '' --cacert {}/ca-bundle.pem -x \"{proxy}\" {request}",
+            home.display()
+        );
+        let output = std::process::Command::new("bash").args(["-c", &line]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let codes = [curl("-X DELETE https://example.com/"), curl("-d hello https://example.com/")];
+    gate.kill().unwrap();
+    gate.wait().unwrap();
+    assert_eq!(codes, ["403", "202"], "{printed}");
+    assert!(printed.contains(" approve INTENT --rationale"), "{printed}");
+}

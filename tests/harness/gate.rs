@@ -161,6 +161,7 @@ impl Gate {
 
     /// Checks the whole ledger with the program's own command.
     pub(crate) fn assert_verifies(&self) {
+        assert!(!self.log().contains("panicked"), "{}", self.log());
         self.succeeds(&["ledger", "verify"]);
     }
 
