@@ -7,12 +7,10 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use data_encoding::{BASE64, HEXLOWER};
-use ed25519_dalek::SigningKey;
-use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::durable;
+use crate::note::{Purpose, Signer};
 use crate::open::OpenError;
 
 /// The folders and files of one data directory.
@@ -78,20 +76,17 @@ impl Home {
         }
     }
 
-    /// Makes the signing key and returns its public form, a C2SP verifier key.
+    /// Makes the signing key and returns its public form.
     pub(crate) fn create_key(&self, origin: &str) -> io::Result<String> {
         let mut seed = Zeroizing::new([0_u8; 32]);
         getrandom::fill(seed.as_mut()).map_err(io::Error::other)?;
-        let key = SigningKey::from_bytes(&seed);
-        let secret = Zeroizing::new([&[ED25519], seed.as_slice()].concat());
-        let id = HEXLOWER.encode(&key_id(origin, &key));
-        let text = Zeroizing::new(format!("{PRIVATE}+{origin}+{id}+{}\n", BASE64.encode(&secret)));
-        durable::write(&self.keys(), KEY_NAME, text.as_bytes())?;
-        Ok(verifier_key(origin, &key))
+        let signer = Signer::from_seed(origin, Purpose::Sign, &seed);
+        durable::write(&self.keys(), KEY_NAME, signer.to_text().as_bytes())?;
+        Ok(signer.verifier().to_string())
     }
 
-    /// The public form of the signing key, or why the key file cannot be used.
-    pub(crate) fn public_key(&self, origin: &str) -> Result<String, OpenError> {
+    /// The signing key, or why the key file cannot be used.
+    pub(crate) fn signer(&self) -> Result<Signer, OpenError> {
         let path = self.key();
         let metadata = path.metadata().map_err(|source| OpenError::Io { path: path.clone(), source })?;
         let mode = metadata.permissions().mode() & 0o777;
@@ -100,8 +95,7 @@ impl Home {
         }
         let text = std::fs::read_to_string(&path).map(Zeroizing::new);
         let text = text.map_err(|source| OpenError::Io { path: path.clone(), source })?;
-        let key = parse_key(&text).ok_or(OpenError::Key { path })?;
-        Ok(verifier_key(origin, &key))
+        Signer::parse(&text).ok_or(OpenError::Key { path })
     }
 }
 
@@ -115,38 +109,4 @@ impl Drop for Lock {
     }
 }
 
-/// Reads `PRIVATE+KEY+origin+id+base64(1 || seed)`, the text form of a signed-note key. Base64 has a `+` of its own, so
-/// the secret is everything behind the third separator; an origin has none.
-fn parse_key(text: &str) -> Option<SigningKey> {
-    let (_, fields) = text.trim_end().split_once(PRIVATE)?;
-    let secret = fields.splitn(4, '+').nth(3)?;
-    let secret = Zeroizing::new(BASE64.decode(secret.as_bytes()).ok()?);
-    let (algorithm, seed) = secret.split_first()?;
-    let seed = Zeroizing::new(<[u8; 32]>::try_from(seed).ok()?);
-    (*algorithm == ED25519).then(|| SigningKey::from_bytes(&seed))
-}
-
-/// `origin+id+base64(1 || public key)`, see <https://c2sp.org/signed-note>.
-fn verifier_key(origin: &str, key: &SigningKey) -> String {
-    let public = [&[ED25519], key.verifying_key().as_bytes().as_slice()].concat();
-    format!("{origin}+{}+{}", HEXLOWER.encode(&key_id(origin, key)), BASE64.encode(&public))
-}
-
-/// First four bytes of SHA-256 over name, newline, algorithm and public key.
-fn key_id(origin: &str, key: &SigningKey) -> [u8; 4] {
-    let digest = Sha256::new()
-        .chain_update(origin)
-        .chain_update([b'\n', ED25519])
-        .chain_update(key.verifying_key().as_bytes())
-        .finalize();
-    let [a, b, c, d, ..] = digest.0;
-    [a, b, c, d]
-}
-
 const KEY_NAME: &str = "ledger.key";
-
-/// How the text of a signed-note private key begins.
-const PRIVATE: &str = "PRIVATE+KEY";
-
-/// Algorithm byte of Ed25519 in signed notes.
-const ED25519: u8 = 1;

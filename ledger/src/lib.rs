@@ -32,6 +32,7 @@
 mod append;
 mod batch;
 pub mod chain;
+pub mod checkpoint;
 pub mod crash;
 mod durable;
 mod event;
@@ -40,6 +41,7 @@ mod home;
 mod intent;
 mod journal;
 mod kind;
+pub mod note;
 mod open;
 mod principal;
 mod query;
@@ -47,6 +49,7 @@ mod sealed;
 mod state;
 mod store;
 mod texts;
+pub mod tree;
 mod verify;
 mod writer;
 

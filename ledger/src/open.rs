@@ -163,7 +163,7 @@ pub(crate) fn open(dir: &Path) -> Result<Opened, OpenError> {
     let lock = home.lock()?;
     let created = first_entry(&home)?;
     let origin = origin_of(&created);
-    if created.text("public_key") != Some(home.public_key(&origin)?.as_str()) {
+    if created.text("public_key") != Some(home.signer()?.verifier().to_string().as_str()) {
         return Err(OpenError::ForeignKey { path: home.key() });
     }
     let Replay { store, book, end, torn, .. } = catch_up(&home)?;
