@@ -60,6 +60,8 @@ enum Command {
         #[command(subcommand)]
         what: PrincipalCommand,
     },
+    /// Print a code that opens the operator pages in a browser, once
+    Login,
     /// Load destinations and policies again
     Reload,
     /// Read, verify or rebuild the ledger
@@ -241,6 +243,7 @@ fn run(line: Line) -> Result<Exit> {
             Command::Intents { what: IntentCommand::Show { id } } => ask::intent(home?, &id).await,
             Command::Agents { what } => ask::principals(home?, "agents", &what, json).await,
             Command::Operators { what } => ask::principals(home?, "operators", &what, json).await,
+            Command::Login => ask::login(home?, json).await,
             Command::Reload => ask::reload(home?).await,
             Command::Ledger { what } => ledger::run(home?, &what, json).await,
             Command::Ca { what: CaCommand::Export } => look::export_ca(&home?),

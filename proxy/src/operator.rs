@@ -5,41 +5,43 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, Query, Request, State as Shared};
+use axum::extract::{Path, Query, State as Shared};
 use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use ledger::{Draft, EventType, Intent, State};
+use ledger::{Draft, Intent, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use self::guard::Guard;
+pub use self::principals::registration;
+use self::session::Sessions;
 use crate::gate::Gate;
 use crate::id;
-use crate::principal::{Kind, Principal, Role, Standing};
+use crate::principal::{Principal, Role};
 use crate::record;
 use crate::refusal::Refusal;
 
+mod card;
+mod guard;
+mod live;
+mod login;
+mod page;
+mod principals;
+mod session;
+mod visible;
 mod vote;
 
 /// An answer other than success: status, and words for the operator.
 struct Fault(StatusCode, String);
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NewPrincipal {
-    name: String,
-    #[serde(default)]
-    owner: String,
-    role: Option<Role>,
-}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,24 +67,10 @@ struct EventQuery {
 /// Serves the operator door until the gate stops.
 pub async fn serve(gate: Arc<Gate>, listener: TcpListener) {
     let Ok(address) = listener.local_addr() else { return };
-    let names = Arc::new(vec![address.to_string(), format!("localhost:{}", address.port())]);
+    let names = vec![address.to_string(), format!("localhost:{}", address.port())];
     let stop = gate.stop.clone();
-    let guarded = Router::new()
-        .route("/v1/intents", get(intents))
-        .route("/v1/intents/{id}", get(intent))
-        .route("/v1/intents/{id}/request", get(vote::held_request))
-        .route("/v1/intents/{id}/{verdict}", post(vote::vote))
-        .route("/v1/events", get(events))
-        .route("/v1/head", get(head))
-        .route("/v1/reload", post(reload))
-        .route("/v1/{kind}", get(principals).post(add_principal))
-        .route("/v1/{kind}/{name}/{standing}", post(set_standing))
-        .layer(middleware::from_fn_with_state(Arc::clone(&gate), identify));
-    let doors = Router::new()
-        .route("/health", get(health))
-        .merge(guarded)
-        .layer(middleware::from_fn_with_state(names, require_own_host))
-        .with_state(gate);
+    let guard = Arc::new(Guard { gate: Arc::clone(&gate), names, sessions: Sessions::default() });
+    let doors = routes(gate, guard);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {
         // Beyond the places there are, a connection is closed at once: idle ones must not keep an operator out for long.
@@ -90,6 +78,35 @@ pub async fn serve(gate: Arc<Gate>, listener: TcpListener) {
             tokio::spawn(connection(stream, doors.clone(), stop.clone(), place));
         }
     }
+}
+
+fn routes(gate: Arc<Gate>, guard: Arc<Guard>) -> Router {
+    let api = Router::new()
+        .route("/v1/intents", get(intents))
+        .route("/v1/intents/{id}", get(intent))
+        .route("/v1/intents/{id}/request", get(vote::held_request))
+        .route("/v1/intents/{id}/{verdict}", post(vote::vote))
+        .route("/v1/events", get(events))
+        .route("/v1/head", get(head))
+        .route("/v1/login", post(login::invite))
+        .route("/v1/session/end", post(login::end))
+        .route("/v1/stream", get(live::stream))
+        .route("/v1/reload", post(reload))
+        .route("/v1/verify", post(verify))
+        .route("/v1/{kind}", get(principals::list).post(principals::add))
+        .route("/v1/{kind}/{name}/{standing}", post(principals::set_standing));
+    let guarded = api
+        .merge(page::routes())
+        .layer(middleware::from_fn_with_state(Arc::clone(&guard), guard::identify))
+        .layer(Extension(Arc::clone(&guard)));
+    let open = Router::new().route("/v1/session", post(login::open)).with_state(Arc::clone(&guard));
+    Router::new()
+        .route("/health", get(health))
+        .merge(page::public())
+        .merge(guarded)
+        .with_state(gate)
+        .merge(open)
+        .layer(middleware::from_fn_with_state(guard, guard::enter))
 }
 
 async fn connection(stream: TcpStream, doors: Router, stop: CancellationToken, place: OwnedSemaphorePermit) {
@@ -108,30 +125,6 @@ async fn connection(stream: TcpStream, doors: Router, stop: CancellationToken, p
         tracing::debug!(%error, "a connection to the operator door ended early");
     }
     drop(place);
-}
-
-/// A page on another origin whose name was pointed at this address sends that name as Host (DNS rebinding).
-async fn require_own_host(Shared(names): Shared<Arc<Vec<String>>>, request: Request, next: Next) -> Response {
-    let host = request.headers().get(header::HOST).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if names.iter().any(|name| name == host) {
-        return next.run(request).await;
-    }
-    Fault(StatusCode::MISDIRECTED_REQUEST, format!("`{host}` is not this door")).into_response()
-}
-
-async fn identify(Shared(gate): Shared<Arc<Gate>>, mut request: Request, next: Next) -> Response {
-    let value = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let token = value.strip_prefix("Bearer ").unwrap_or_default();
-    match gate.principals.holder(Kind::Operator, token) {
-        Some(operator) if operator.standing == Standing::Active => {
-            request.extensions_mut().insert(operator);
-            next.run(request).await
-        }
-        Some(_) | None => {
-            Fault(StatusCode::UNAUTHORIZED, "an operator token is needed: `Authorization: Bearer writ_op_…`".to_owned())
-                .into_response()
-        }
-    }
 }
 
 async fn health(Shared(gate): Shared<Arc<Gate>>) -> Result<Json<Value>, Fault> {
@@ -180,6 +173,16 @@ async fn head(Shared(gate): Shared<Arc<Gate>>) -> Json<Value> {
     Json(json!({"seq": head.seq, "entry_hash": head.entry_hash, "ts": head.ts.to_string(), "origin": head.origin}))
 }
 
+/// Verifies the whole journal now.
+async fn verify(Shared(gate): Shared<Arc<Gate>>) -> Result<Json<Value>, Fault> {
+    let ledger = gate.ledger.clone();
+    let verified = tokio::task::spawn_blocking(move || ledger.verify()).await.map_err(|error| internal(&error))?;
+    Ok(Json(match verified {
+        Ok(verified) => json!({"verified": true, "entries": verified.entries, "head": verified.head_hash}),
+        Err(error) => json!({"verified": false, "reason": error.to_string()}),
+    }))
+}
+
 async fn reload(
     Shared(gate): Shared<Arc<Gate>>,
     Extension(operator): Extension<Principal>,
@@ -187,78 +190,6 @@ async fn reload(
     require(&operator, Role::Admin)?;
     gate.reload().await.map_err(|error| Fault(StatusCode::UNPROCESSABLE_ENTITY, format!("{error:#}")))?;
     Ok(Json(json!({"status": "loaded"})))
-}
-
-async fn principals(Shared(gate): Shared<Arc<Gate>>, Path(kind): Path<String>) -> Result<Json<Value>, Fault> {
-    let list = gate.principals.list(kind_of(&kind)?);
-    let list: Vec<Value> = list
-        .iter()
-        .map(|each| json!({"name": each.name, "owner": each.owner, "role": each.role, "standing": each.standing}))
-        .collect();
-    Ok(Json(json!({ kind: list })))
-}
-
-async fn add_principal(
-    Shared(gate): Shared<Arc<Gate>>,
-    Extension(operator): Extension<Principal>,
-    Path(kind): Path<String>,
-    Json(new): Json<NewPrincipal>,
-) -> Result<Json<Value>, Fault> {
-    require(&operator, Role::Admin)?;
-    let kind = kind_of(&kind)?;
-    let conflict = |error: anyhow::Error| Fault(StatusCode::CONFLICT, format!("{error:#}"));
-    let role = (kind == Kind::Operator).then(|| new.role.unwrap_or(Role::Reviewer));
-    gate.principals.check_free(kind, &new.name).map_err(conflict)?;
-    // On the ledger first: nobody holds a token that no record tells of.
-    append(&gate, registration(kind, &new.name, &new.owner, role).with("by", operator.name.as_str())).await?;
-    let token = gate.principals.add(kind, &new.name, &new.owner, role).map_err(conflict)?;
-    Ok(Json(json!({"name": new.name, "token": token})))
-}
-
-async fn set_standing(
-    Shared(gate): Shared<Arc<Gate>>,
-    Extension(operator): Extension<Principal>,
-    Path((kind, name, standing)): Path<(String, String, String)>,
-) -> Result<Json<Value>, Fault> {
-    require(&operator, Role::Admin)?;
-    let kind = kind_of(&kind)?;
-    let (event, standing) = match (kind, standing.as_str()) {
-        (Kind::Agent, "suspend") => (EventType::AgentSuspended, Standing::Suspended),
-        (Kind::Agent, "resume") => (EventType::AgentResumed, Standing::Active),
-        (Kind::Agent, "revoke") => (EventType::AgentRevoked, Standing::Revoked),
-        (Kind::Operator, "revoke") => (EventType::OperatorRevoked, Standing::Revoked),
-        (Kind::Agent | Kind::Operator, _) => {
-            return Err(Fault(StatusCode::NOT_FOUND, "there is no such change".to_owned()));
-        }
-    };
-    let conflict = |error: anyhow::Error| Fault(StatusCode::CONFLICT, format!("{error:#}"));
-    gate.principals.check_change(kind, &name).map_err(conflict)?;
-    append(&gate, principal_draft(event, kind, &name).with("by", operator.name.as_str())).await?;
-    gate.principals.set_standing(kind, &name, standing).map_err(conflict)?;
-    if standing == Standing::Active {
-        gate.resume_voted();
-    }
-    Ok(Json(json!({"name": name, "standing": standing})))
-}
-
-/// The event that registers a principal.
-pub fn registration(kind: Kind, name: &str, owner: &str, role: Option<Role>) -> Draft {
-    let event = match kind {
-        Kind::Agent => EventType::AgentRegistered,
-        Kind::Operator => EventType::OperatorAdded,
-    };
-    let draft = principal_draft(event, kind, name);
-    match role {
-        Some(role) => draft.with("role", json!(role)),
-        None => draft.with("owner", owner),
-    }
-}
-
-fn principal_draft(event: EventType, kind: Kind, name: &str) -> Draft {
-    match kind {
-        Kind::Agent => Draft::new(event).agent(name),
-        Kind::Operator => Draft::new(event).with("operator", name),
-    }
 }
 
 async fn append(gate: &Gate, draft: Draft) -> Result<(), Fault> {
@@ -274,14 +205,6 @@ fn known(gate: &Gate, id: &str) -> Result<Intent, Fault> {
     found.ok_or_else(|| {
         Fault(StatusCode::NOT_FOUND, format!("there is no intent `{id}`; `writ pending` lists those that wait"))
     })
-}
-
-fn kind_of(name: &str) -> Result<Kind, Fault> {
-    match name {
-        "agents" => Ok(Kind::Agent),
-        "operators" => Ok(Kind::Operator),
-        _ => Err(Fault(StatusCode::NOT_FOUND, "there is no such page".to_owned())),
-    }
 }
 
 fn require(operator: &Principal, role: Role) -> Result<(), Fault> {

@@ -91,6 +91,22 @@ async fn settled(door: &Door, page: &str, mut now: Value) -> Result<Value> {
     Ok(now)
 }
 
+/// Asks for a code that opens one browser session.
+pub(super) async fn login(home: Home, as_json: bool) -> Result<Exit> {
+    let door = Door::of(&Config::load(home)?)?;
+    let given = door.ask(Method::POST, "/v1/login", Some(&json!({}))).await?;
+    if as_json {
+        say(&given.to_string());
+        return Ok(Exit::Ok);
+    }
+    let code = field(Some(&given), "code");
+    let groups: Vec<String> = code.chars().collect::<Vec<_>>().chunks(4).map(|group| group.iter().collect()).collect();
+    say(&format!("Open {} and type", field(Some(&given), "url")));
+    say(&format!("    {}", groups.join("-")));
+    say(&format!("It works once, within two minutes, and logs you in as {}.", field(Some(&given), "operator")));
+    Ok(Exit::Ok)
+}
+
 /// Adds, lists or changes agents or operators.
 pub(super) async fn principals(home: Home, kind: &str, what: &PrincipalCommand, as_json: bool) -> Result<Exit> {
     let config = Config::load(home)?;

@@ -55,7 +55,6 @@ pub(super) async fn vote(
     Path((id, verdict)): Path<(String, String)>,
     Json(given): Json<VoteBody>,
 ) -> Result<Json<Value>, Fault> {
-    require(&operator, Role::Reviewer)?;
     let intent = known(&gate, &id)?;
     check_vote(&gate, &operator, &intent, &given)?;
     let vote = record::about_intent(EventType::ApprovalVote, &intent)
@@ -97,6 +96,7 @@ pub(super) async fn vote(
 }
 
 fn check_vote(gate: &Gate, operator: &Principal, intent: &Intent, given: &VoteBody) -> Result<(), Fault> {
+    check_voter(gate, operator, intent)?;
     let conflict = |why: &str| Err(Fault(StatusCode::CONFLICT, why.to_owned()));
     if given.rationale.trim().is_empty() || given.rationale.len() > MAX_RATIONALE_BYTES {
         return Err(Fault(
@@ -110,6 +110,12 @@ fn check_vote(gate: &Gate, operator: &Principal, intent: &Intent, given: &VoteBo
     if exchange::is_expired(gate, intent) {
         return conflict("this intent has expired");
     }
+    Ok(())
+}
+
+/// Whether an operator may vote on an intent at all.
+pub(super) fn check_voter(gate: &Gate, operator: &Principal, intent: &Intent) -> Result<(), Fault> {
+    require(operator, Role::Reviewer)?;
     let owner = gate.principals.named(Kind::Agent, &intent.agent_id).map(|agent| agent.owner);
     if owner.is_some_and(|owner| owner.trim().eq_ignore_ascii_case(&operator.name)) {
         return Err(Fault(StatusCode::FORBIDDEN, "the owner of an agent cannot vote on its requests".to_owned()));

@@ -1,0 +1,227 @@
+//! The pages of the operator door. Everything they show is read here; everything they change goes through the same
+//! calls as the command line.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::Extension;
+use axum::Router;
+use axum::extract::{Path, State as Shared};
+use axum::http::header;
+use axum::response::{Html, IntoResponse, Redirect};
+use axum::routing::get;
+use ledger::{Head, State};
+
+use super::card::{Card, Content};
+use super::{Fault, internal, known};
+use crate::gate::Gate;
+use crate::principal::{Kind, Principal, Role, Standing};
+
+/// What stands around every page.
+struct Frame {
+    page: &'static str,
+    operator: String,
+    role: &'static str,
+    waiting: usize,
+}
+
+#[derive(Template)]
+#[template(path = "approvals.html")]
+struct ApprovalsPage {
+    frame: Frame,
+    cards: Vec<Card>,
+    more: usize,
+}
+
+#[derive(Template)]
+#[template(path = "cards.html")]
+struct CardsPage {
+    cards: Vec<Card>,
+    more: usize,
+}
+
+#[derive(Template)]
+#[template(path = "intent.html")]
+struct IntentPage {
+    frame: Frame,
+    card: Card,
+}
+
+#[derive(Template)]
+#[template(path = "agents.html")]
+struct AgentsPage {
+    frame: Frame,
+    agents: Vec<Principal>,
+    operators: Vec<Principal>,
+    admin: bool,
+}
+
+#[derive(Template)]
+#[template(path = "rules.html")]
+struct RulesPage {
+    frame: Frame,
+    title: &'static str,
+    files: Vec<RuleFile>,
+}
+
+/// A configuration file in force.
+struct RuleFile {
+    name: String,
+    hash: String,
+    text: String,
+}
+
+#[derive(Template)]
+#[template(path = "ledger.html")]
+struct LedgerPage {
+    frame: Frame,
+    head: Head,
+    latched: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginPage;
+
+/// The pages for operators.
+pub(super) fn routes() -> Router<Arc<Gate>> {
+    Router::new()
+        .route("/ui", get(Redirect::to("/ui/approvals")))
+        .route("/ui/approvals", get(approvals))
+        .route("/ui/approvals/cards", get(cards))
+        .route("/ui/approvals/{id}", get(intent))
+        .route("/ui/agents", get(agents))
+        .route("/ui/destinations", get(destinations))
+        .route("/ui/policies", get(policies))
+        .route("/ui/ledger", get(ledger))
+}
+
+/// What a browser needs before anybody has logged in.
+pub(super) fn public() -> Router<Arc<Gate>> {
+    let asset =
+        |kind: &'static str, text: &'static str| get(move || async move { ([(header::CONTENT_TYPE, kind)], text) });
+    Router::new()
+        .route("/", get(Redirect::to("/ui/approvals")))
+        .route("/ui/login", get(login))
+        .route("/ui/style.css", asset("text/css; charset=utf-8", include_str!("../../pages/style.css")))
+        .route("/ui/writ.js", asset("text/javascript; charset=utf-8", include_str!("../../pages/writ.js")))
+        .route("/ui/icon.svg", asset("image/svg+xml", include_str!("../../pages/icon.svg")))
+}
+
+async fn login() -> Result<impl IntoResponse, Fault> {
+    shown(&LoginPage)
+}
+
+async fn approvals(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+) -> Result<impl IntoResponse, Fault> {
+    let (cards, more) = waiting(&gate, &operator).await;
+    shown(&ApprovalsPage { frame: Frame::of(&gate, &operator, "approvals"), cards, more })
+}
+
+async fn cards(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+) -> Result<impl IntoResponse, Fault> {
+    let (cards, more) = waiting(&gate, &operator).await;
+    shown(&CardsPage { cards, more })
+}
+
+/// What waits, the one that expires first on top, and how many more there are than are shown.
+async fn waiting(gate: &Gate, operator: &Principal) -> (Vec<Card>, usize) {
+    let mut intents = gate.ledger.intents(&[State::Held, State::Approved], usize::MAX);
+    intents.sort_by_key(|intent| crate::hold::text(&intent.opened.data, "expires_at"));
+    let more = intents.len().saturating_sub(CARDS);
+    intents.truncate(CARDS);
+    let mut cards = Vec::with_capacity(intents.len());
+    for intent in &intents {
+        cards.push(Card::of(gate, operator, intent, CARD_BODY_BYTES).await);
+    }
+    (cards, more)
+}
+
+async fn intent(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Fault> {
+    let card = Card::of(&gate, &operator, &known(&gate, &id)?, PAGE_BODY_BYTES).await;
+    shown(&IntentPage { frame: Frame::of(&gate, &operator, "approvals"), card })
+}
+
+async fn agents(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+) -> Result<impl IntoResponse, Fault> {
+    shown(&AgentsPage {
+        frame: Frame::of(&gate, &operator, "agents"),
+        agents: gate.principals.list(Kind::Agent),
+        operators: gate.principals.list(Kind::Operator),
+        admin: operator.role >= Some(Role::Admin),
+    })
+}
+
+async fn destinations(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+) -> Result<impl IntoResponse, Fault> {
+    let files = files(&gate).into_iter().take(1).collect();
+    shown(&RulesPage { frame: Frame::of(&gate, &operator, "destinations"), title: "Destinations", files })
+}
+
+async fn policies(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+) -> Result<impl IntoResponse, Fault> {
+    let files = files(&gate).into_iter().skip(1).collect();
+    shown(&RulesPage { frame: Frame::of(&gate, &operator, "policies"), title: "Policies", files })
+}
+
+/// The files in force, destinations first.
+fn files(gate: &Gate) -> Vec<RuleFile> {
+    let short = |name: &str| std::path::Path::new(name).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let rulebook = gate.rulebook();
+    let texts = rulebook.rules.texts();
+    texts
+        .map(|(hash, text, name)| RuleFile { name: short(name), hash: hash.to_owned(), text: text.to_owned() })
+        .collect()
+}
+
+async fn ledger(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+) -> Result<impl IntoResponse, Fault> {
+    shown(&LedgerPage {
+        frame: Frame::of(&gate, &operator, "ledger"),
+        head: gate.ledger.head(),
+        latched: gate.ledger.latched(),
+    })
+}
+
+fn shown(page: &impl Template) -> Result<Html<String>, Fault> {
+    page.render().map(Html).map_err(|error| internal(&error))
+}
+
+// === impl Frame ===
+
+impl Frame {
+    fn of(gate: &Gate, operator: &Principal, page: &'static str) -> Frame {
+        let role = match operator.role {
+            Some(Role::Admin) => "admin",
+            Some(Role::Reviewer) => "reviewer",
+            Some(Role::Viewer) | None => "viewer",
+        };
+        let waiting = gate.ledger.intents(&[State::Held], usize::MAX).len();
+        Frame { page, operator: operator.name.clone(), role, waiting }
+    }
+}
+
+/// Cards on one page.
+const CARDS: usize = 50;
+
+/// Bytes of a body on a card.
+const CARD_BODY_BYTES: usize = 4 * 1024;
+
+/// Bytes of a body on the page of its intent.
+const PAGE_BODY_BYTES: usize = 256 * 1024;

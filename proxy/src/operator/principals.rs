@@ -1,0 +1,103 @@
+//! Agents and operators at the operator door: listing, adding, suspending, revoking. On the ledger first, always.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use ledger::{Draft, EventType};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Fault, append, require};
+use crate::gate::Gate;
+use crate::principal::{Kind, Principal, Role, Standing};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NewPrincipal {
+    name: String,
+    #[serde(default)]
+    owner: String,
+    role: Option<Role>,
+}
+
+pub(super) async fn list(Shared(gate): Shared<Arc<Gate>>, Path(kind): Path<String>) -> Result<Json<Value>, Fault> {
+    let list = gate.principals.list(kind_of(&kind)?);
+    let list: Vec<Value> = list
+        .iter()
+        .map(|each| json!({"name": each.name, "owner": each.owner, "role": each.role, "standing": each.standing}))
+        .collect();
+    Ok(Json(json!({ kind: list })))
+}
+
+pub(super) async fn add(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+    Path(kind): Path<String>,
+    Json(new): Json<NewPrincipal>,
+) -> Result<Json<Value>, Fault> {
+    require(&operator, Role::Admin)?;
+    let kind = kind_of(&kind)?;
+    let conflict = |error: anyhow::Error| Fault(StatusCode::CONFLICT, format!("{error:#}"));
+    let role = (kind == Kind::Operator).then(|| new.role.unwrap_or(Role::Reviewer));
+    gate.principals.check_free(kind, &new.name).map_err(conflict)?;
+    // On the ledger first: nobody holds a token that no record tells of.
+    append(&gate, registration(kind, &new.name, &new.owner, role).with("by", operator.name.as_str())).await?;
+    let token = gate.principals.add(kind, &new.name, &new.owner, role).map_err(conflict)?;
+    Ok(Json(json!({"name": new.name, "token": token})))
+}
+
+pub(super) async fn set_standing(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+    Path((kind, name, standing)): Path<(String, String, String)>,
+) -> Result<Json<Value>, Fault> {
+    require(&operator, Role::Admin)?;
+    let kind = kind_of(&kind)?;
+    let (event, standing) = match (kind, standing.as_str()) {
+        (Kind::Agent, "suspend") => (EventType::AgentSuspended, Standing::Suspended),
+        (Kind::Agent, "resume") => (EventType::AgentResumed, Standing::Active),
+        (Kind::Agent, "revoke") => (EventType::AgentRevoked, Standing::Revoked),
+        (Kind::Operator, "revoke") => (EventType::OperatorRevoked, Standing::Revoked),
+        (Kind::Agent | Kind::Operator, _) => {
+            return Err(Fault(StatusCode::NOT_FOUND, "there is no such change".to_owned()));
+        }
+    };
+    let conflict = |error: anyhow::Error| Fault(StatusCode::CONFLICT, format!("{error:#}"));
+    gate.principals.check_change(kind, &name).map_err(conflict)?;
+    append(&gate, principal_draft(event, kind, &name).with("by", operator.name.as_str())).await?;
+    gate.principals.set_standing(kind, &name, standing).map_err(conflict)?;
+    if standing == Standing::Active {
+        gate.resume_voted();
+    }
+    Ok(Json(json!({"name": name, "standing": standing})))
+}
+
+/// The event that registers a principal.
+pub fn registration(kind: Kind, name: &str, owner: &str, role: Option<Role>) -> Draft {
+    let event = match kind {
+        Kind::Agent => EventType::AgentRegistered,
+        Kind::Operator => EventType::OperatorAdded,
+    };
+    let draft = principal_draft(event, kind, name);
+    match role {
+        Some(role) => draft.with("role", json!(role)),
+        None => draft.with("owner", owner),
+    }
+}
+
+fn principal_draft(event: EventType, kind: Kind, name: &str) -> Draft {
+    match kind {
+        Kind::Agent => Draft::new(event).agent(name),
+        Kind::Operator => Draft::new(event).with("operator", name),
+    }
+}
+
+fn kind_of(name: &str) -> Result<Kind, Fault> {
+    match name {
+        "agents" => Ok(Kind::Agent),
+        "operators" => Ok(Kind::Operator),
+        _ => Err(Fault(StatusCode::NOT_FOUND, "there is no such page".to_owned())),
+    }
+}
