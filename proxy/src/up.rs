@@ -129,7 +129,7 @@ fn announce(running: &Running, first: bool) -> Result<()> {
     writeln!(out, "\nIn your own shell:")?;
     writeln!(
         out,
-        "  {own} pending\n  {own} approve INTENT --rationale 'why'\n  {own} ledger tail\n\nCtrl-C ends the gate."
+        "  {own} login        # a code for the pages at http://{operator}/\n  {own} pending\n  {own} approve INTENT --rationale 'why'\n  {own} ledger tail\n\nCtrl-C ends the gate."
     )?;
     out.flush()?;
     Ok(())

@@ -139,7 +139,8 @@ mod tests {
         let second = sessions.invite("ada").unwrap();
         assert_eq!(sessions.open(&first).unwrap(), Err(Closed::Wrong));
         // As people type it.
-        let typed = format!(" {}-{} ", &second[..8].to_lowercase(), &second[8..]);
+        let (start, end) = second.split_at(8);
+        let typed = format!(" {}-{end} ", start.to_lowercase());
         assert!(sessions.open(&typed).unwrap().is_ok());
     }
 
