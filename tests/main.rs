@@ -3,7 +3,6 @@
 //! One binary for all of it; each file is one theme. Nothing here looks into the gate's memory.
 
 #[cfg(test)]
-#[expect(dead_code, reason = "it serves another test binary too, and not all of it is needed here")]
 mod harness;
 
 #[cfg(test)]
@@ -12,6 +11,8 @@ mod approval;
 mod attacks;
 #[cfg(test)]
 mod bad_input;
+#[cfg(test)]
+mod endings;
 #[cfg(test)]
 mod examples;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::refusal::Refusal;
-use crate::requests::Verdicts;
+use crate::turns::Turn;
 
 /// The body of an answer.
 #[derive(Debug)]
@@ -20,6 +20,14 @@ pub enum Reply {
     Stream(mpsc::Receiver<Part>),
     /// Complete, or at its end.
     Whole(Option<Bytes>),
+}
+
+/// An answer on its way to the client; the turn of its request ends with it.
+#[derive(Debug)]
+pub struct Answer {
+    reply: Reply,
+    #[expect(dead_code, reason = "held for its drop")]
+    turn: Turn,
 }
 
 /// A part of a streamed reply. Only [`Part::End`] ends it well: a stream that just stops was broken off.
@@ -86,6 +94,32 @@ impl Body for Reply {
     }
 }
 
+// === impl Answer ===
+
+impl Answer {
+    /// The answer to the request whose turn it is.
+    pub fn new(reply: Reply, turn: Turn) -> Answer {
+        Answer { reply, turn }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BrokenOff;
+
+    fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
+        Pin::new(&mut self.get_mut().reply).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.reply.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.reply.size_hint()
+    }
+}
+
 /// Takes a request's body in whole. `declared` is its Content-Length, if it has one.
 ///
 /// # Errors
@@ -95,7 +129,7 @@ pub async fn collect(
     mut body: Incoming,
     limit: u64,
     budget: &Arc<Semaphore>,
-    refused: impl Fn() -> Option<Refusal>,
+    turn: &Turn,
 ) -> Result<(Bytes, Share), Refusal> {
     let declared = body.size_hint().exact();
     if declared.is_some_and(|length| length > limit) {
@@ -104,7 +138,7 @@ pub async fn collect(
     let mut share: Option<OwnedSemaphorePermit> = None;
     let mut whole = BytesMut::new();
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return Err(refused().unwrap_or(Refusal::ClientGone)) };
+        let Ok(frame) = frame else { return Err(turn.refusal().unwrap_or(Refusal::ClientGone)) };
         let Ok(data) = frame.into_data() else { return Err(Refusal::ambiguous("the request has trailers")) };
         if whole.len() as u64 + data.len() as u64 > limit {
             return Err(Refusal::BodyTooLarge(limit));
@@ -124,10 +158,4 @@ fn reserve(budget: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit
     Arc::clone(budget)
         .try_acquire_many_owned(bytes)
         .map_err(|_| Refusal::Busy("too many request bodies are in memory".to_owned()))
-}
-
-/// The refusal of one request on one connection, as its reader may still find it.
-pub fn verdict(verdicts: &Verdicts, number: u64) -> impl Fn() -> Option<Refusal> {
-    let verdicts = verdicts.clone();
-    move || verdicts.take(number)
 }

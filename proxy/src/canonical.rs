@@ -46,6 +46,11 @@ impl Way {
         format!("http://{}", self.door)
     }
 
+    /// Whether no TLS lies between the client and the gate.
+    pub fn is_plain(&self) -> bool {
+        self.tunnel.as_ref().is_none_or(|tunnel| tunnel.scheme() == Scheme::Http)
+    }
+
     /// Whether `host:port` is the gate itself.
     fn is_own(&self, host: &str) -> bool {
         host == OWN_NAME || host == self.door.to_string() || host == format!("localhost:{}", self.door.port())
@@ -95,6 +100,7 @@ pub fn read(parts: &Parts, way: &Way, limits: &Limits) -> Result<Asked, Refusal>
         [] => None,
         _ => return Err(Refusal::ambiguous("there is more than one Host header")),
     };
+    check_upgrade(&headers, way)?;
     let absolute = absolute(parts)?;
     if absolute.is_none() && host.is_none() && parts.version != Version::HTTP_10 {
         return Err(Refusal::ambiguous("nothing names the host"));
@@ -149,6 +155,23 @@ fn headers(parts: &Parts, limits: &Limits) -> Result<Vec<(String, String)>, Refu
         )));
     }
     Ok(headers)
+}
+
+/// Other protocols are not asked for on anyone's behalf: `Upgrade` is left out, as an intermediary may do (RFC 9110
+/// section 7.8). A WebSocket client could do nothing without it and is told so; HTTP/2 is not offered that way inside a
+/// tunnel, where a client can have it by ALPN.
+fn check_upgrade(headers: &[(String, String)], way: &Way) -> Result<(), Refusal> {
+    let asked = headers.iter().filter(|(name, _)| name == "upgrade").flat_map(|(_, value)| value.split(','));
+    // A version may follow the name.
+    for protocol in asked.filter_map(|protocol| protocol.trim_matches([' ', '\t']).split('/').next()) {
+        if protocol.eq_ignore_ascii_case("websocket") {
+            return Err(Refusal::UpgradeRefused(protocol.to_owned()));
+        }
+        if protocol.eq_ignore_ascii_case("h2c") && way.tunnel.is_some() {
+            return Err(Refusal::ambiguous("inside a tunnel HTTP/2 is chosen by ALPN, not by `Upgrade`"));
+        }
+    }
+    Ok(())
 }
 
 /// The authority of an absolute-form target (RFC 9112 section 3.2.2).
@@ -316,7 +339,7 @@ mod tests {
             ("forwarded", "host=evil"),
             ("x-original-url", "/admin"),
             ("x-http-method-override", "DELETE"),
-            ("upgrade", "h2c"),
+            ("upgrade", "TLS/1.0"),
             ("http2-settings", "AA"),
             ("expect", "100-continue"),
         ];

@@ -5,18 +5,16 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use ledger::{EventType, Intent, State};
 use policy::{Body, Decision, Destination, Facts, Grant};
-use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::body::{self, Reply, Share};
+use crate::body::{self, Answer, Reply, Share};
 use crate::canonical::{self, Asked, Way};
 use crate::credential::Credential;
 use crate::flood::Source;
@@ -26,8 +24,8 @@ use crate::permit::Order;
 use crate::record::{self, Trace};
 use crate::refusal::Refusal;
 use crate::relay::{self, Live, Sink};
-use crate::requests::Verdicts;
 use crate::rulebook::Rulebook;
+use crate::turns::{Turn, Turns};
 use crate::{agent, hold, inject, intents};
 
 /// Where a request came from: one for each connection, or for each tunnel in it.
@@ -39,22 +37,13 @@ pub struct Caller {
     pub way: Way,
     /// Who opened the tunnel; a tunnel's identity is never read again.
     pub agent: Option<String>,
-    /// What the reader of this connection refused.
-    pub verdicts: Verdicts,
+    /// The turns of its requests.
+    pub turns: Turns,
     /// Why nothing may be asked here at all: the TLS client asked for another name than the tunnel's.
     pub mismatch: Option<String>,
     /// Ends the connection when the answer under way is done.
     pub close: CancellationToken,
-    /// How many of its requests are being handled.
-    pub busy: Arc<Busy>,
 }
-
-/// Counts requests under way on one connection.
-#[derive(Debug)]
-pub struct Busy(watch::Sender<usize>);
-
-/// One of them, until dropped.
-struct Handling<'a>(&'a Busy);
 
 /// A request that policy allows, or that now waits.
 enum Admitted {
@@ -67,64 +56,42 @@ enum Admitted {
 impl Caller {
     /// A caller on a fresh connection; `agent` is known in a tunnel.
     pub fn new(peer: SocketAddr, way: Way, agent: Option<String>) -> Caller {
-        Caller {
-            peer,
-            way,
-            agent,
-            verdicts: Verdicts::default(),
-            mismatch: None,
-            close: CancellationToken::new(),
-            busy: Arc::new(Busy(watch::Sender::new(0))),
-        }
-    }
-}
-
-// === impl Busy ===
-
-impl Busy {
-    fn begin(&self) -> Handling<'_> {
-        self.0.send_modify(|count| *count += 1);
-        Handling(self)
-    }
-
-    /// Ready when no request was handled for this long.
-    pub async fn idle_for(&self, time: Duration) {
-        let mut changes = self.0.subscribe();
-        loop {
-            let quiet = *changes.borrow_and_update() == 0;
-            match tokio::time::timeout(time, changes.changed()).await {
-                Err(_) if quiet => return,
-                Err(_) | Ok(Ok(())) => {}
-                Ok(Err(_)) => return,
-            }
-        }
-    }
-}
-
-impl Drop for Handling<'_> {
-    fn drop(&mut self) {
-        self.0.0.send_modify(|count| *count = count.saturating_sub(1));
+        Caller { peer, way, agent, turns: Turns::default(), mismatch: None, close: CancellationToken::new() }
     }
 }
 
 /// Answers one request. Never fails: what goes wrong is a refusal with an answer of its own.
-pub async fn handle(gate: Arc<Gate>, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Reply> {
-    let number = caller.verdicts.next();
-    let _handling = caller.busy.begin();
-    let trace = match Trace::begin(request.headers()) {
-        Ok(trace) => trace,
-        Err(refusal) => return refusal.respond(&unnamed()).map(Reply::from),
+pub async fn handle(gate: Arc<Gate>, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Answer> {
+    let turn = caller.turns.begin();
+    let reply = match Trace::begin(request.headers()) {
+        Ok(trace) => answer(&gate, &caller, request, &trace, &turn).await,
+        Err(refusal) => refusal.respond(&unnamed()).map(Reply::from),
     };
+    reply.map(|reply| Answer::new(reply, turn))
+}
+
+async fn answer(
+    gate: &Arc<Gate>,
+    caller: &Caller,
+    request: Request<Incoming>,
+    trace: &Trace,
+    turn: &Turn,
+) -> Response<Reply> {
     let mut agent = caller.agent.clone();
-    match attempt(&gate, &caller, request, &trace, (number, &mut agent)).await {
-        Ok(reply) => reply,
-        Err(refusal) => {
-            if refusal.answer().close {
-                caller.close.cancel();
-            }
-            refuse(&gate, refusal, caller.peer.ip(), agent.as_deref(), &trace).await
-        }
+    let refusal = match attempt(gate, caller, request, trace, (turn, &mut agent)).await {
+        Ok(reply) => return reply,
+        Err(refusal) => refusal,
+    };
+    // What was sent behind it was sent without knowing its answer: it is never read.
+    let close = refusal.answer().close || turn.is_followed();
+    if close {
+        caller.close.cancel();
     }
+    let mut response = refuse(gate, refusal, caller.peer.ip(), agent.as_deref(), trace).await;
+    if close {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 /// The way of a request. Everything that can go wrong leaves it through `?`.
@@ -133,10 +100,9 @@ async fn attempt(
     caller: &Caller,
     request: Request<Incoming>,
     trace: &Trace,
-    (number, agent): (u64, &mut Option<String>),
+    (turn, agent): (&Turn, &mut Option<String>),
 ) -> Result<Response<Reply>, Refusal> {
-    let refused = body::verdict(&caller.verdicts, number);
-    if let Some(refusal) = caller.mismatch.clone().map(Refusal::AuthorityMismatch).or_else(&refused) {
+    if let Some(refusal) = caller.mismatch.clone().map(Refusal::AuthorityMismatch).or_else(|| turn.refusal()) {
         return Err(refusal);
     }
     let (parts, incoming) = request.into_parts();
@@ -152,7 +118,7 @@ async fn attempt(
     let rulebook = gate.rulebook();
     let destination = rulebook.destination(&asked);
     let limit = destination.and_then(|destination| destination.max_body).unwrap_or(gate.limits.body_bytes);
-    let whole = body::collect(incoming, limit, &gate.bodies, refused);
+    let whole = body::collect(incoming, limit, &gate.bodies, turn);
     let whole = tokio::time::timeout(Limits::seconds(gate.limits.body_seconds), whole).await;
     let (bytes, share) =
         whole.map_err(|_| Refusal::SlowRequest("the request body did not arrive in time".to_owned()))??;
@@ -298,13 +264,7 @@ pub fn is_expired(gate: &Gate, intent: &Intent) -> bool {
 }
 
 /// Records a refusal, then answers with it; when it cannot be recorded, the answer says so instead.
-pub async fn refuse(
-    gate: &Arc<Gate>,
-    refusal: Refusal,
-    peer: IpAddr,
-    agent: Option<&str>,
-    trace: &Trace,
-) -> Response<Reply> {
+pub async fn refuse(gate: &Arc<Gate>, refusal: Refusal, peer: IpAddr, agent: Option<&str>, trace: &Trace) -> Refusal {
     let recorded = if is_on_the_ledger(&refusal) {
         Ok(())
     } else {
@@ -347,6 +307,7 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::TargetTooLong(_)
         | Refusal::TokenInRequest
         | Refusal::TooMany(_)
+        | Refusal::UpgradeRefused(_)
         | Refusal::WrongCredential => false,
     }
 }

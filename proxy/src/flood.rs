@@ -146,6 +146,7 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         | Refusal::SlowRequest(_)
         | Refusal::TargetTooLong(_)
         | Refusal::TooMany(_)
+        | Refusal::UpgradeRefused(_)
         | Refusal::Upstream(_)
         | Refusal::UnknownOutcome(_)
         | Refusal::VaultUnavailable(_) => None,

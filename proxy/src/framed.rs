@@ -16,6 +16,9 @@ use tokio::time::Sleep;
 
 /// What may stand on one side of a connection.
 pub trait Grammar: Unpin {
+    /// Ready when what comes next may be looked at; `raw` is what is here of it.
+    fn poll_turn(&mut self, raw: &[u8], context: &mut Context<'_>) -> Poll<()>;
+
     /// Says what the front of `raw` is, and goes on behind it.
     fn step(&mut self, raw: &[u8]) -> Step;
 
@@ -60,6 +63,8 @@ pub struct Framed<IO, G> {
     last: Option<&'static [u8]>,
     /// Set when there is to be no end behind `last`: to hyper that would be a client that did not wait for its answer.
     silent: bool,
+    /// Whether the peer may end its side and still wait for its answers.
+    half_closing: bool,
     deadline: Option<(u64, Pin<Box<Sleep>>)>,
     /// Runs while the end of the connection waits for its peer.
     linger: Option<Pin<Box<Sleep>>>,
@@ -71,7 +76,14 @@ pub struct Framed<IO, G> {
 impl<IO: AsyncRead + Unpin, G: Grammar> Framed<IO, G> {
     /// Checks `io`, starting with the bytes in `raw` that were read from it before.
     pub fn new(io: IO, raw: BytesMut, grammar: G) -> Framed<IO, G> {
-        Framed { io, grammar, raw, checked: 0, last: None, silent: false, deadline: None, linger: None, thrown_away: 0 }
+        let (last, deadline, linger) = (None, None, None);
+        let (silent, half_closing, thrown_away) = (false, false, 0);
+        Framed { io, grammar, raw, checked: 0, last, silent, half_closing, deadline, linger, thrown_away }
+    }
+
+    /// Lets the peer end its side while it waits for an answer, and hides that end until the answer is there.
+    pub fn half_closing(self, may: bool) -> Framed<IO, G> {
+        Framed { half_closing: may, ..self }
     }
 
     /// Gives hyper what is ready. False: nothing is.
@@ -178,15 +190,22 @@ impl<IO: AsyncRead + Unpin, G: Grammar> AsyncRead for Framed<IO, G> {
                 return Poll::Ready(Ok(()));
             }
             let direct = this.raw.is_empty() && this.grammar.plain() > 0;
-            if !direct && this.advance()? {
+            let early = this.grammar.poll_turn(&this.raw, context).is_pending();
+            if !direct && !early && this.advance()? {
                 continue;
+            }
+            // Out of turn, it is read on only to see whether the peer is still there.
+            if early && this.raw.len() >= READ_BYTES {
+                return Poll::Pending;
             }
             let read = if direct { this.poll_plain(context, out) } else { this.poll_more(context) };
             match read {
+                Poll::Ready(Ok(0)) if early && this.half_closing => return Poll::Pending,
                 Poll::Ready(Ok(0)) => this.last = Some(&[]),
                 Poll::Ready(Ok(_)) if direct => return Poll::Ready(Ok(())),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending if early => return Poll::Pending,
                 Poll::Pending => {
                     ready!(this.poll_overdue(context));
                     let step = this.grammar.overdue();

@@ -46,5 +46,6 @@ pub mod rulebook;
 pub mod setup;
 pub mod shares;
 pub mod tunnel;
+pub mod turns;
 pub mod up;
 pub mod upstream;

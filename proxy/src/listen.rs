@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::body::Reply;
+use crate::body::{Answer, Reply};
 use crate::canonical::Way;
 use crate::exchange::{self, Caller};
 use crate::framed::Framed;
@@ -160,7 +160,8 @@ pub async fn serve_http1<IO>(gate: Arc<Gate>, io: IO, raw: BytesMut, caller: Cal
 where
     IO: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let framed = Framed::new(io, raw, Requests::new(Arc::clone(&gate.limits), caller.verdicts.clone()));
+    let framed = Framed::new(io, raw, Requests::new(Arc::clone(&gate.limits), caller.turns.clone()));
+    let framed = framed.half_closing(caller.way.is_plain());
     let idle = Limits::seconds(gate.limits.idle_seconds);
     let unread = Limits::seconds(gate.limits.write_seconds) + RELAY_FIRST;
     let (close, stop) = (caller.close.clone(), gate.stop.clone());
@@ -188,7 +189,7 @@ where
     let idle = Limits::seconds(gate.limits.idle_seconds);
     let unread = Limits::seconds(gate.limits.write_seconds) + RELAY_FIRST;
     let (close, stop) = (caller.close.clone(), gate.stop.clone());
-    let busy = Arc::clone(&caller.busy);
+    let turns = caller.turns.clone();
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
@@ -205,7 +206,7 @@ where
     let mut connection = pin!(builder.serve_connection(TokioIo::new(Patient::new(io, unread)), service(gate, caller)));
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = async { tokio::select! { () = either(&close, &stop) => {}, () = busy.idle_for(idle) => {} } } => {
+        () = async { tokio::select! { () = either(&close, &stop) => {}, () = turns.idle_for(idle) => {} } } => {
             connection.as_mut().graceful_shutdown();
             // Streams that nobody reads must not keep it open for ever.
             tokio::time::timeout(unread + idle, connection).await.unwrap_or(Ok(()))
@@ -220,7 +221,8 @@ where
 fn service(
     gate: Arc<Gate>,
     caller: Caller,
-) -> impl Service<Request<Incoming>, Response = Response<Reply>, Error = Infallible, Future: Send + 'static> + 'static {
+) -> impl Service<Request<Incoming>, Response = Response<Answer>, Error = Infallible, Future: Send + 'static> + 'static
+{
     let caller = Arc::new(caller);
     service_fn(move |request| {
         let (gate, caller) = (Arc::clone(&gate), Arc::clone(&caller));

@@ -55,6 +55,8 @@ pub enum Refusal {
     TokenInRequest,
     /// Agent: more than its share.
     TooMany(String),
+    /// Agent: asked for another protocol, which could not be inspected (RFC 9110 section 7.8).
+    UpgradeRefused(String),
     /// Agent: a credential that is not valid.
     WrongCredential,
     /// Upstream: unreachable, not trusted, or its reply could not be read.
@@ -250,6 +252,14 @@ impl Refusal {
                 row(429, "too_many", "too many", why, "send fewer at once, or wait until earlier ones are decided")
                     .retryable()
             }
+            UpgradeRefused(protocol) => row(
+                403,
+                "upgrade_refused",
+                "upgrade refused",
+                format!("a connection is never handed over to `{protocol}`: what is in it could not be decided on"),
+                "use the plain HTTP API of this destination",
+            )
+            .closing(),
             WrongCredential => row(
                 407,
                 "credential_invalid",
@@ -308,6 +318,7 @@ impl Refusal {
             | Refusal::TargetTooLong(_)
             | Refusal::TokenInRequest
             | Refusal::TooMany(_)
+            | Refusal::UpgradeRefused(_)
             | Refusal::WrongCredential
             | Refusal::Upstream(_)
             | Refusal::UnknownOutcome(_) => "",

@@ -6,6 +6,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::chunk::{Chunk, Chunks};
@@ -102,6 +103,11 @@ impl Replies {
 }
 
 impl Grammar for Replies {
+    /// What comes unasked is to be seen at once.
+    fn poll_turn(&mut self, _raw: &[u8], _context: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
     fn step(&mut self, raw: &[u8]) -> Step {
         match self.stage {
             Stage::Head => self.head(raw),

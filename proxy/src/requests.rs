@@ -4,8 +4,8 @@
 //! the same code as every other. After it nothing more is read.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::chunk::{Chunk, Chunks};
@@ -13,13 +13,14 @@ use crate::framed::{Grammar, Step};
 use crate::head::{self, Framing};
 use crate::limits::Limits;
 use crate::refusal::Refusal;
+use crate::turns::Turns;
 
 /// The grammar of requests.
 #[derive(Debug)]
 pub struct Requests {
     stage: Stage,
     limits: Arc<Limits>,
-    verdicts: Verdicts,
+    turns: Turns,
     /// Heads that passed.
     heads: u64,
     /// Whether an empty line was left out before the head that comes.
@@ -34,42 +35,12 @@ enum Stage {
     Length(u64),
 }
 
-/// What the reader found wrong, kept for the code that answers. Shared by the two sides of one connection.
-#[derive(Clone, Debug, Default)]
-pub struct Verdicts {
-    refused: Arc<Mutex<Option<(u64, Refusal)>>>,
-    answered: Arc<AtomicU64>,
-}
-
-// === impl Verdicts ===
-
-impl Verdicts {
-    /// To be called once for each request hyper hands over: its number on this connection, from 0.
-    pub fn next(&self) -> u64 {
-        self.answered.fetch_add(1, Ordering::SeqCst)
-    }
-
-    /// The refusal of request `number`, if it was refused while its head or its body was read.
-    pub fn take(&self, number: u64) -> Option<Refusal> {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        match refused.as_ref() {
-            Some((at, _)) if *at == number => refused.take().map(|(_, refusal)| refusal),
-            Some(_) | None => None,
-        }
-    }
-
-    fn put(&self, number: u64, refusal: Refusal) {
-        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.get_or_insert((number, refusal));
-    }
-}
-
 // === impl Requests ===
 
 impl Requests {
     /// The grammar at the start of a connection.
-    pub fn new(limits: Arc<Limits>, verdicts: Verdicts) -> Requests {
-        Requests { stage: Stage::Head, limits, verdicts, heads: 0, skipped: false }
+    pub fn new(limits: Arc<Limits>, turns: Turns) -> Requests {
+        Requests { stage: Stage::Head, limits, turns, heads: 0, skipped: false }
     }
 
     fn head(&mut self, raw: &[u8]) -> Step {
@@ -119,11 +90,11 @@ impl Requests {
     fn refuse(&mut self, refusal: Refusal) -> Step {
         match self.stage {
             Stage::Head => {
-                self.verdicts.put(self.heads, refusal);
+                self.turns.refuse(self.heads, refusal);
                 Step::End(STAND_IN)
             }
             Stage::Chunked(_) | Stage::Length(_) => {
-                self.verdicts.put(self.heads.saturating_sub(1), refusal);
+                self.turns.refuse(self.heads.saturating_sub(1), refusal);
                 Step::Break(io::Error::new(io::ErrorKind::InvalidData, "refused"))
             }
         }
@@ -131,6 +102,20 @@ impl Requests {
 }
 
 impl Grammar for Requests {
+    /// A head waits until what stands before it is answered.
+    fn poll_turn(&mut self, raw: &[u8], context: &mut Context<'_>) -> Poll<()> {
+        match self.stage {
+            Stage::Chunked(_) | Stage::Length(_) => Poll::Ready(()),
+            Stage::Head => {
+                let turn = self.turns.poll_ended(self.heads, context);
+                if turn.is_pending() && !raw.is_empty() {
+                    self.turns.follow(self.heads.saturating_sub(1));
+                }
+                turn
+            }
+        }
+    }
+
     fn step(&mut self, raw: &[u8]) -> Step {
         match self.stage {
             Stage::Chunked(chunks) => self.chunk(chunks, raw),

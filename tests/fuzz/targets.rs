@@ -7,7 +7,8 @@ use writ::chunk::{Chunk, Chunks};
 use writ::framed::{Grammar, Step};
 use writ::limits::Limits;
 use writ::replies::{Due, Replies};
-use writ::requests::{Requests, Verdicts};
+use writ::requests::Requests;
+use writ::turns::Turns;
 use writ::{head, path};
 
 /// A target by the name of its corpus folder.
@@ -61,7 +62,7 @@ pub(crate) fn chunked(data: &[u8]) {
 
 /// Requests pass the same bytes however they arrive, and what passes starts with requests that pass alone.
 pub(crate) fn requests(data: &[u8]) {
-    let fresh = || Requests::new(Arc::new(Limits::default()), Verdicts::default());
+    let fresh = || Requests::new(Arc::new(Limits::default()), Turns::default());
     assert_same_in_pieces(data, fresh);
 }
 

@@ -192,6 +192,19 @@ fn d01_to_d22_targets_have_one_reading_or_none() {
 }
 
 #[test]
+fn a29_a30_what_was_sent_behind_a_refused_request_is_never_read() {
+    Scene::new().judge(&requests::behind_a_refusal(), |_| {
+        vec![Mode::Plain, Mode::PlainSecond, Mode::Tunnel, Mode::TunnelSecond]
+    });
+}
+
+#[test]
+fn f07_http2_without_tls_is_left_out_or_refused() {
+    Scene::new().judge(&requests::http2_upgrades(false), |_| vec![Mode::Plain, Mode::PlainSecond]);
+    Scene::new().judge(&requests::http2_upgrades(true), |_| vec![Mode::Tunnel, Mode::TunnelSecond]);
+}
+
+#[test]
 fn at_least_six_hundred_payloads_besides_noise() {
     let count =
         [heads::cases(), requests::cases(), bodies::cases(), targets::cases()].iter().map(Vec::len).sum::<usize>();
