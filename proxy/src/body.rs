@@ -54,7 +54,7 @@ pub struct Share(#[expect(dead_code, reason = "held for its drop")] Option<Owned
 
 impl From<Bytes> for Reply {
     fn from(bytes: Bytes) -> Reply {
-        Reply::Whole(Some(bytes))
+        Reply::Whole(Some(bytes).filter(|bytes| !bytes.is_empty()))
     }
 }
 

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::body::{self, Answer, Reply, Share};
 use crate::canonical::{self, Asked, Way};
 use crate::credential::Credential;
+use crate::dialect::Dialect;
 use crate::flood::Source;
 use crate::gate::Gate;
 use crate::limits::Limits;
@@ -77,6 +78,7 @@ async fn answer(
     trace: &Trace,
     turn: &Turn,
 ) -> Response<Reply> {
+    let dialect = Dialect::of(&request);
     let mut agent = caller.agent.clone();
     let refusal = match attempt(gate, caller, request, trace, (turn, &mut agent)).await {
         Ok(reply) => return reply,
@@ -87,7 +89,8 @@ async fn answer(
     if close {
         caller.close.cancel();
     }
-    let mut response = refuse(gate, refusal, caller.peer.ip(), agent.as_deref(), trace).await;
+    let told = refuse(gate, refusal, caller.peer.ip(), agent.as_deref(), trace).await;
+    let mut response = dialect.respond(&told, trace).map(Reply::from);
     if close {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
@@ -263,7 +266,7 @@ pub fn is_expired(gate: &Gate, intent: &Intent) -> bool {
     expires.map_or(true, |expires| expires <= now)
 }
 
-/// Records a refusal, then answers with it; when it cannot be recorded, the answer says so instead.
+/// Records a refusal and returns what to tell: when it cannot be recorded, that instead.
 pub async fn refuse(gate: &Arc<Gate>, refusal: Refusal, peer: IpAddr, agent: Option<&str>, trace: &Trace) -> Refusal {
     let recorded = if is_on_the_ledger(&refusal) {
         Ok(())
@@ -274,7 +277,7 @@ pub async fn refuse(gate: &Arc<Gate>, refusal: Refusal, peer: IpAddr, agent: Opt
     if !told.cause().is_empty() {
         tracing::error!(code = told.answer().code, cause = told.cause(), correlation = trace.correlation, "refused");
     }
-    told.respond(trace).map(Reply::from)
+    told
 }
 
 /// Whether it stands there already as the state of an intent or the outcome of an execution, cannot stand there, or is

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
 use http::response::Parts;
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 use ledger::{EventType, Intent, State};
 use policy::{Authority, Ballot, Body, Facts, Hold, Match, Scheme, Verdict, Vote};
@@ -45,6 +45,8 @@ struct StoredRequest {
 struct StoredReply {
     status: u16,
     headers: Vec<(String, String)>,
+    #[serde(default)]
+    trailers: Vec<(String, String)>,
 }
 
 /// Seals the request and records that it waits. Returns the intent's id; an identical request that waits already is
@@ -166,10 +168,10 @@ fn may_vote(gate: &Gate, operator: &str) -> bool {
 ///
 /// # Errors
 /// When it cannot be sealed.
-pub async fn keep_reply(gate: &Gate, intent: &str, head: &Parts, body: Bytes) -> Result<()> {
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let headers = head.headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-    let line = serde_json::to_vec(&StoredReply { status: head.status.as_u16(), headers })?;
+pub async fn keep_reply(gate: &Gate, intent: &str, head: &Parts, body: Bytes, trailers: &HeaderMap) -> Result<()> {
+    let stored =
+        StoredReply { status: head.status.as_u16(), headers: fields(&head.headers), trailers: fields(trailers) };
+    let line = serde_json::to_vec(&stored)?;
     seal(gate, reply_name(intent), joined(line, &body)).await
 }
 
@@ -264,12 +266,20 @@ async fn stored_reply(gate: &Gate, intent: &Intent) -> Result<Response<Reply>, R
     let stored: StoredReply = serde_json::from_slice(&line).map_err(|error| broken(error.to_string()))?;
     let mut response = Response::new(Reply::from(body));
     *response.status_mut() = StatusCode::from_u16(stored.status).map_err(|error| broken(error.to_string()))?;
-    for (name, value) in stored.headers.iter().filter(|(name, _)| name != "content-length") {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+    let headers = stored.headers.into_iter().filter(|(name, _)| name != "content-length");
+    // Most clients of the mailbox see no trailers; as headers of its own they cannot be taken for the reply's.
+    let trailers = stored.trailers.into_iter().map(|(name, value)| (format!("writ-trailer-{name}"), value));
+    for (name, value) in headers.chain(trailers) {
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
             response.headers_mut().append(name, value);
         }
     }
     Ok(response)
+}
+
+fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
 }
 
 fn stored_request(facts: &Facts, trace: &Trace) -> Result<Vec<u8>> {

@@ -16,6 +16,7 @@ pub mod cli;
 pub mod config;
 pub mod credential;
 pub mod demo;
+pub mod dialect;
 pub mod door;
 pub mod exchange;
 pub mod flood;

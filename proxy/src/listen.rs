@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Buf, BytesMut};
 use http::{HeaderMap, Request, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::body::{Answer, Reply};
+use crate::body::Answer;
 use crate::canonical::Way;
 use crate::exchange::{self, Caller};
 use crate::framed::Framed;
@@ -203,7 +203,8 @@ where
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(Patient::new(io, unread)), service(gate, caller)));
+    let mut connection =
+        pin!(builder.serve_connection(TokioIo::new(Patient::new(io, unread)), service(gate, caller)));
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = async { tokio::select! { () = either(&close, &stop) => {}, () = turns.idle_for(idle) => {} } } => {
@@ -240,15 +241,12 @@ async fn either(close: &CancellationToken, stop: &CancellationToken) {
 /// Records a refusal and writes its answer straight to the wire, where there is no request for hyper to answer.
 pub async fn refuse(gate: &Arc<Gate>, wire: &mut Wire, refusal: Refusal) {
     let Ok(trace) = Trace::begin(&HeaderMap::new()) else { return };
-    let response = exchange::refuse(gate, refusal, wire.peer.ip(), None, &trace).await;
+    let response = exchange::refuse(gate, refusal, wire.peer.ip(), None, &trace).await.respond(&trace);
     let mut text = format!("HTTP/1.1 {}\r\n", response.status()).into_bytes();
     for (name, value) in response.headers() {
         text.extend([name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"].concat());
     }
-    let body = match response.into_body() {
-        Reply::Whole(bytes) => bytes.unwrap_or_default(),
-        Reply::Stream(_) => Bytes::new(),
-    };
+    let body = response.into_body();
     text.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
     text.extend_from_slice(&body);
     wire.write(&text).await;

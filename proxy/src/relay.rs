@@ -182,6 +182,7 @@ async fn store(
     tally: &mut Tally,
 ) -> Result<(), &'static str> {
     let mut whole = BytesMut::new();
+    let mut trailers = HeaderMap::new();
     let mut ended = Ok(());
     loop {
         match next(gate, body).await {
@@ -194,7 +195,7 @@ async fn store(
                     whole.extend_from_slice(&data);
                 }
             }
-            Ok(Part::Trailers(_)) => {}
+            Ok(Part::Trailers(fields)) => trailers = fields,
             Ok(Part::End) => break,
             Err(early) => {
                 ended = Err(early);
@@ -203,7 +204,7 @@ async fn store(
         }
     }
     let intent = ticket.intent.as_deref().unwrap_or_default();
-    match hold::keep_reply(gate, intent, &head, whole.freeze()).await {
+    match hold::keep_reply(gate, intent, &head, whole.freeze(), &trailers).await {
         Ok(()) => {
             ledger::crash::point("reply.stored");
             ended

@@ -41,7 +41,8 @@ impl Refusal {
         response
     }
 
-    fn pending(&self) -> Option<&Pending> {
+    /// What a held request is told, if it is held.
+    pub fn pending(&self) -> Option<&Pending> {
         if let Refusal::Pending(held) = self { Some(held) } else { None }
     }
 

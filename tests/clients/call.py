@@ -1,28 +1,41 @@
-"""Calls one gRPC method that answers with a stream, through the gate that the environment names.
+"""Calls one gRPC method with a stream of messages, through the gate that the environment names.
 
-    call.py TARGET METHOD MESSAGE
+    call.py TARGET METHOD MESSAGE...
 
-Prints each message as it comes, as a JSON string, and at last the status, its details and the trailers, as an object.
+Where the last message is `...`, the stream is not ended before the first reply. Prints each reply as it comes, as a JSON
+string, and at last the status, its details, the first and the last metadata, as an object.
 """
 
 import json
 import sys
+import threading
+from collections.abc import Iterator
 
 import grpc
 
 SECONDS = 30
 
 
-def main(target: str, method: str, message: str) -> None:
+def main(target: str, method: str, *messages: str) -> None:
+    replied = threading.Event()
+
+    def stream() -> Iterator[bytes]:
+        for message in messages:
+            if message == "...":
+                replied.wait()
+            else:
+                yield message.encode()
+
     with grpc.secure_channel(target, grpc.ssl_channel_credentials()) as channel:
-        # One answer is a stream of one.
-        call = channel.unary_stream(method)(message.encode(), timeout=SECONDS)
+        # A single message is a stream of one.
+        call = channel.stream_stream(method)(stream(), timeout=SECONDS)
         try:
             for part in call:
+                replied.set()
                 print(json.dumps(part.decode()), flush=True)
         except grpc.RpcError:
             # The status below says it.
-            pass
+            replied.set()
         trailers = {each.key: each.value for each in call.trailing_metadata() or []}
         print(json.dumps({"code": call.code().name, "details": call.details(), "trailers": trailers}))
 

@@ -49,6 +49,11 @@ DESTINATIONS = """
     effect: read
     policy: clients-allow
     roots: '{roots}'
+  - key: git.fetch-held
+    match: {{ host: {git}, methods: [POST], path: /held/*/git-upload-pack }}
+    effect: external_mutation
+    policy: clients-hold
+    roots: '{roots}'
   - key: git.push
     match: {{ host: {git}, methods: [POST], path: /waits/*/git-receive-pack }}
     effect: external_mutation
@@ -63,15 +68,16 @@ DESTINATIONS = """
 """
 
 ALLOW = "destinations: [clients.allowed, plain.allowed, git.fetch]\nrequire_approval: never\n"
-HOLD = "destinations: [clients.held, plain.held, git.push, git.push-later]\nrequire_approval: always\n"
+HOLD = "destinations: [clients.held, plain.held, git.fetch-held, git.push, git.push-later]\nrequire_approval: always\n"
 
 
 class Gate:
     """A running gate. `env` is the environment of an agent's shell after the printed lines were pasted."""
 
-    def __init__(self, folder: Path, roots: Path, addresses: dict[str, str]) -> None:
+    def __init__(self, folder: Path, roots: Path, addresses: dict[str, str], **limits: int) -> None:
         self.home = folder / "writ"
-        self._env = clean_env(folder) | {"WRIT_HOME": str(self.home)}
+        variables = {f"WRIT_LIMITS_{name.upper()}": str(limit) for name, limit in limits.items()}
+        self._env = clean_env(folder) | variables | {"WRIT_HOME": str(self.home)}
         self.writ("init")
         configure(self.home, roots, addresses)
         with (folder / "writ.log").open("wb") as log:

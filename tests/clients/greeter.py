@@ -18,7 +18,7 @@ ABORT = b"abort"
 
 
 class Greeter:
-    """Serves `Greet` and `Stream`, under a service name for each decision."""
+    """Serves one method of each kind, under a service name for each decision."""
 
     def __init__(self, certificates: Certificates) -> None:
         self.calls: list[bytes] = []
@@ -26,6 +26,8 @@ class Greeter:
         self._streams: defaultdict[bytes, queue.Queue[bytes | None]] = defaultdict(queue.Queue)
         self._server = grpc.server(ThreadPoolExecutor(max_workers=4))
         methods = {
+            "Chat": grpc.stream_stream_rpc_method_handler(self._chat),
+            "Collect": grpc.stream_unary_rpc_method_handler(self._collect),
             "Greet": grpc.unary_unary_rpc_method_handler(self._greet),
             "Stream": grpc.unary_stream_rpc_method_handler(self._stream),
         }
@@ -47,6 +49,16 @@ class Greeter:
     def _greet(self, message: bytes, context: grpc.ServicerContext) -> bytes:
         self.calls.append(message)
         return b"hello " + message
+
+    def _collect(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        whole = b" ".join(messages)
+        self.calls.append(whole)
+        return whole
+
+    def _chat(self, messages: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+        for message in messages:
+            self.calls.append(message)
+            yield b"hello " + message
 
     def _stream(self, message: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         self.calls.append(message)

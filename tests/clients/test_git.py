@@ -1,7 +1,6 @@
 """git over HTTPS: fetching is a read, pushing waits for a person.
 
-git never shows why a push was refused: of a refused request it prints the status and throws away the body. And where
-nothing keeps the connection open (`wait_seconds`), it takes the answer "held" for a broken reply.
+A refusal reaches git in its own protocol, because of anything else it prints the status and throws away the words.
 """
 
 import re
@@ -114,7 +113,8 @@ def test_a_push_that_a_reviewer_denies_fails(repository: Repository, gate: Gate,
     push = repository.push()
     gate.writ("deny", next(waiting(gate, repository, push)), "--rationale", "not on a Friday")
     _, errors = push.communicate(timeout=SECONDS)
-    assert (push.returncode, "HTTP 403" in errors) == (1, True)
+    told = "fatal: remote error: rejected by a reviewer: intent "
+    assert (push.returncode, told in errors, "not on a Friday" in errors) == (1, True, True), errors
     assert (repository.moves(), origin.hits(repository.push_path)) == (0, [])
 
 
@@ -122,15 +122,26 @@ def test_a_push_that_a_reviewer_denies_fails(repository: Repository, gate: Gate,
 def test_a_push_that_policy_denies_fails(repository: Repository, origin: Origin) -> None:
     push = repository.push()
     _, errors = push.communicate(timeout=SECONDS)
-    assert (push.returncode, "HTTP 403" in errors) == (1, True)
+    assert (push.returncode, "fatal: remote error: denied by policy: " in errors) == (1, True), errors
     assert (repository.moves(), origin.hits(repository.push_path)) == (0, [])
+
+
+@in_folder("repository", ["waits"], indirect=True)
+def test_a_fetch_that_goes_no_further_says_why(repository: Repository, origin: Origin) -> None:
+    """The first look at a repository and what follows it are two requests."""
+    (origin.repositories / "held").symlink_to("waits")
+    told = {"/": "remote: denied by policy: ", "/held/": "fatal: remote error: waiting for approval: "}
+    for folder, words in told.items():
+        command = ["git", "ls-remote", repository.url.replace("/waits/", folder)]
+        done = subprocess.run(command, env=repository.env, capture_output=True, text=True, timeout=SECONDS)
+        assert (done.returncode, words in done.stderr) == (128, True), done.stderr
 
 
 @in_folder("repository", ["later"], indirect=True)
 def test_a_push_that_is_not_waited_for_goes_out_later(repository: Repository, gate: Gate, origin: Origin) -> None:
     push = repository.push()
     _, errors = push.communicate(timeout=SECONDS)
-    assert (push.returncode, "protocol error" in errors) == (1, True)
+    assert (push.returncode, "fatal: remote error: waiting for approval: " in errors) == (1, True), errors
     assert (repository.moves(), origin.hits(repository.push_path)) == (0, [])
     [intent] = gate.pending(repository.push_path)
     gate.approve(intent["id"])
