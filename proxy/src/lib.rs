@@ -21,6 +21,7 @@ pub mod door;
 pub mod exchange;
 pub mod flood;
 pub mod framed;
+pub mod frames;
 pub mod gate;
 pub mod head;
 pub mod hold;

@@ -20,6 +20,7 @@ use crate::body::Answer;
 use crate::canonical::Way;
 use crate::exchange::{self, Caller};
 use crate::framed::Framed;
+use crate::frames::Counted;
 use crate::gate::Gate;
 use crate::head::{self, Head};
 use crate::limits::Limits;
@@ -204,7 +205,7 @@ where
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_send_buf_size(SEND_BUFFER);
     let mut connection =
-        pin!(builder.serve_connection(TokioIo::new(Patient::new(io, unread)), service(gate, caller)));
+        pin!(builder.serve_connection(TokioIo::new(Patient::new(Counted::new(io), unread)), service(gate, caller)));
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = async { tokio::select! { () = either(&close, &stop) => {}, () = turns.idle_for(idle) => {} } } => {
