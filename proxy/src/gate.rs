@@ -26,6 +26,7 @@ use crate::pool::Pool;
 use crate::principal::{Kind, Principals, Standing};
 use crate::record;
 use crate::rulebook::{Rulebook, Traces};
+use crate::shares::Shares;
 
 /// Everything a request needs. One for the process; shared by all doors.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub struct Gate {
     pub mint: Mint,
     /// Open connections to upstreams.
     pub pool: Pool,
+    /// Names being looked up, for each agent.
+    pub lookups: Arc<Shares<String>>,
     /// Agents and operators.
     pub principals: Principals,
     /// Memory for request bodies, in bytes.
@@ -98,6 +101,7 @@ impl Gate {
                 Limits::size(limits.upstream_idle),
                 listen::descriptors() / 4,
             ),
+            lookups: Shares::new(Limits::size(limits.lookups), Limits::size(limits.lookups).div_ceil(2)),
             mint: Mint::new(limits.leaves_per_minute),
             bodies: Arc::new(Semaphore::new(Limits::size(limits.body_budget_bytes).min(Semaphore::MAX_PERMITS))),
             parking: tokio::sync::Mutex::new(()),

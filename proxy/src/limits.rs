@@ -69,6 +69,8 @@ limits! {
     leaves_per_minute: u64 = 600;
     /// Seconds to resolve an upstream name.
     resolve_seconds: u64 = 2;
+    /// Names looked up at once, half of them for one agent; each takes a thread until the resolver answers.
+    lookups: u64 = 64;
     /// Addresses taken from one DNS answer.
     addresses: u64 = 16;
     /// Seconds to open a TCP connection to one upstream, and again for its TLS handshake.
@@ -81,6 +83,10 @@ limits! {
     reply_head_seconds: u64 = 300;
     /// Seconds an upstream may stay silent in the middle of a reply.
     reply_idle_seconds: u64 = 300;
+    /// Seconds from the head of a reply to its end.
+    reply_seconds: u64 = 24 * 60 * 60;
+    /// Bytes of one reply.
+    reply_bytes: u64 = 64 << 30;
     /// Seconds a client may leave a reply unread before it counts as gone.
     write_seconds: u64 = 30;
     /// Bytes of the reply to an approved request that the mailbox keeps.

@@ -49,10 +49,10 @@ pub struct Live {
 }
 
 /// How much of a reply came, and its digest.
-#[derive(Default)]
 struct Tally {
     bytes: u64,
     digest: Sha256,
+    started: Instant,
 }
 
 /// A sink with room for a few parts, and the end to read it from.
@@ -120,7 +120,7 @@ async fn pass_on(gate: &Gate, reply: upstream::Reply, ticket: &Ticket, sink: Sin
     head.extensions.clear();
     head.version = Version::HTTP_11;
     let status = head.status;
-    let mut tally = Tally::default();
+    let mut tally = Tally { bytes: 0, digest: Sha256::default(), started: Instant::now() };
     let ended = match sink {
         Sink::Live { head: slot, parts } => {
             // A closed slot is found again by the first part that nobody takes.
@@ -160,7 +160,7 @@ async fn stream(
             () = parts.closed() => return Err("client_gone"),
         };
         if let Part::Data(data) = &part {
-            tally.add(data);
+            tally.add(data, &gate.limits)?;
         }
         let last = matches!(part, Part::End);
         let unread = Limits::seconds(gate.limits.write_seconds);
@@ -187,7 +187,10 @@ async fn store(
     loop {
         match next(gate, body).await {
             Ok(Part::Data(data)) => {
-                tally.add(&data);
+                if let Err(early) = tally.add(&data, &gate.limits) {
+                    ended = Err(early);
+                    break;
+                }
                 if tally.bytes > gate.limits.mailbox_bytes {
                     ended = Err("reply_too_large_to_keep");
                     whole.clear();
@@ -301,9 +304,14 @@ impl Sink {
 // === impl Tally ===
 
 impl Tally {
-    fn add(&mut self, data: &Bytes) {
+    /// An error says which limit the reply is over.
+    fn add(&mut self, data: &Bytes, limits: &Limits) -> Result<(), &'static str> {
         self.bytes += data.len() as u64;
         self.digest.update(data);
+        if self.bytes > limits.reply_bytes {
+            return Err("reply_too_large");
+        }
+        if self.started.elapsed() > Limits::seconds(limits.reply_seconds) { Err("reply_too_long") } else { Ok(()) }
     }
 }
 

@@ -5,7 +5,7 @@
 //! verified, redirects are never followed, proxy variables are never read.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,6 +63,7 @@ pub struct Reply {
 
 /// How a destination may be reached.
 struct Route<'a> {
+    agent: &'a str,
     authority: &'a Authority,
     open: &'a [IpNet],
     tls: Option<Arc<ClientConfig>>,
@@ -125,7 +126,7 @@ pub async fn send(gate: &Gate, permit: Permit, injected: Injected, progress: &Pr
         .destination_called(permit.grant().destination(), facts)
         .ok_or_else(|| Failure::unsent("the destination is not configured any more"))?;
     let tls = rulebook.trust.config(destination.roots.as_deref());
-    let route = Route { authority: &facts.authority, open: &destination.addresses, tls };
+    let route = Route { agent: &facts.agent, authority: &facts.authority, open: &destination.addresses, tls };
     let key = Key::new(&facts.agent, &destination.key, &facts.authority);
     if let Some(leg) = gate.pool.take(&key) {
         match exchange(gate, leg, request(facts, &injected)?, progress).await {
@@ -216,6 +217,10 @@ async fn dial(gate: &Gate, route: &Route<'_>) -> Result<TcpStream, Failure> {
     let mut last = String::new();
     for address in addresses {
         match tokio::time::timeout(limit, TcpStream::connect(address)).await {
+            // What was checked and what answers must be one.
+            Ok(Ok(stream)) if !stream.peer_addr().is_ok_and(|peer| peer.ip() == address.ip()) => {
+                last = "the connection leads to another address".to_owned();
+            }
             Ok(Ok(stream)) => {
                 stream.set_nodelay(true).map_err(|error| Failure::unsent(error.to_string()))?;
                 return Ok(stream);
@@ -236,13 +241,7 @@ async fn resolve(gate: &Gate, route: &Route<'_>) -> Result<Vec<SocketAddr>, Fail
     }
     let found: Vec<SocketAddr> = match host.ip() {
         Some(ip) => vec![SocketAddr::new(ip, port)],
-        None => {
-            let limit = Limits::seconds(gate.limits.resolve_seconds);
-            let looked_up = tokio::time::timeout(limit, tokio::net::lookup_host((host.as_str(), port))).await;
-            let answer = looked_up
-                .map_err(|_| Failure::unsent(format!("`{host}` was not resolved within {} s", limit.as_secs())))?;
-            answer.map_err(|error| Failure::unsent(format!("`{host}` could not be resolved: {error}")))?.collect()
-        }
+        None => look_up(gate, route.agent, host.as_str(), port).await?,
     };
     if found.is_empty() || found.len() > Limits::size(gate.limits.addresses) {
         return Err(Failure::unsent(format!(
@@ -258,6 +257,25 @@ async fn resolve(gate: &Gate, route: &Route<'_>) -> Result<Vec<SocketAddr>, Fail
         }
     }
     Ok(found)
+}
+
+/// Asks the system's resolver. It cannot be interrupted: who gave up waiting keeps its place among the lookups until the
+/// resolver gives up too, so that names which never resolve cannot take every thread there is.
+async fn look_up(gate: &Gate, agent: &str, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+    let place = gate.lookups.take(agent.to_owned());
+    let place = place.ok_or_else(|| Failure::unsent(format!("`{host}`: too many names are being resolved")))?;
+    let name = host.to_owned();
+    let looking = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        (name.as_str(), port).to_socket_addrs().map(Iterator::collect)
+    });
+    let limit = Limits::seconds(gate.limits.resolve_seconds);
+    match tokio::time::timeout(limit, looking).await {
+        Ok(Ok(Ok(found))) => Ok(found),
+        Ok(Ok(Err(error))) => Err(Failure::unsent(format!("`{host}` could not be resolved: {error}"))),
+        Ok(Err(error)) => Err(Failure::unsent(format!("`{host}` could not be resolved: {error}"))),
+        Err(_) => Err(Failure::unsent(format!("`{host}` was not resolved within {} s", limit.as_secs()))),
+    }
 }
 
 fn refused(route: &Route<'_>, ip: IpAddr, class: Forbidden) -> Failure {

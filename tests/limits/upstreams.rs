@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
-use crate::harness::agent::Response;
+use crate::harness::agent::{Agent, Response};
 use crate::harness::gate::{Gate, PATIENCE, Plan, within};
 use crate::harness::origin::{Origin, Reply};
 use crate::harness::trace;
@@ -48,6 +48,20 @@ fn reply_idle_seconds_ends_a_reply_that_stalls_and_it_does_not_look_complete() {
     assert_eq!((answer.status, answer.text().as_str(), answer.complete), (200, "half", false));
     let outcome = gate.event("action.executed", &answer.correlation());
     assert_eq!(outcome["data"]["ended"], "upstream_stalled");
+}
+
+#[test]
+fn reply_bytes_and_reply_seconds_end_a_reply_that_never_does() {
+    let part = |pause| vec![(Duration::from_millis(pause), b"part".to_vec()); 40];
+    for (limit, pause, why) in
+        [(("reply_bytes", 10), 0, "reply_too_large"), (("reply_seconds", 1), 100, "reply_too_long")]
+    {
+        let origin = Origin::https(&[API]).reply("/x", Reply::new(200).chunks(part(pause)));
+        let gate = Plan::new().origin(API, &origin).limit(limit.0, limit.1).start();
+        let answer = gate.agent().get(READ);
+        assert!(!answer.complete && answer.body.len() < 160, "{answer:?}");
+        assert_eq!(gate.event("action.executed", &answer.correlation())["data"]["ended"], why);
+    }
 }
 
 #[test]
@@ -117,6 +131,22 @@ fn resolve_seconds_bounds_the_wait_for_a_name() {
     let answer = soon("resolve_seconds", || gate.agent().get("http://many.example:1/x"));
     assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"));
     assert_eq!(answer.text_at("/detail"), "`many.example` was not resolved within 1 s");
+}
+
+#[test]
+fn lookups_bounds_the_names_that_are_looked_up_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let hosts = folder.path().join("hosts");
+    nix::unistd::mkfifo(&hosts, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
+    let Some(words_before) = with_hosts(&hosts) else { return };
+    let plan = many(1).limit("lookups", 2).limit("resolve_seconds", 1);
+    let gate = plan.under(&words(&words_before)).start();
+    let detail = |agent: &Agent| agent.get("http://many.example:1/x").text_at("/detail");
+    // One of the two places is all that one agent may have, and it is kept until the resolver gives up.
+    let gave_up = "`many.example` was not resolved within 1 s";
+    assert_eq!(detail(&gate.agent()), gave_up);
+    assert_eq!(detail(&gate.agent()), "`many.example`: too many names are being resolved");
+    assert_eq!(detail(&gate.add_agent("other", "")), gave_up);
 }
 
 #[test]
