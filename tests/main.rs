@@ -3,6 +3,7 @@
 //! One binary for all of it; each file is one theme. Nothing here looks into the gate's memory.
 
 #[cfg(test)]
+#[expect(dead_code, reason = "it serves another test binary too, and not all of it is needed here")]
 mod harness;
 
 #[cfg(test)]

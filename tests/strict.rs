@@ -14,8 +14,10 @@ mod strict {
     mod client;
     mod frames;
     mod framing;
+    mod handshakes;
     mod heads;
     mod http2;
+    mod legs;
     mod payload;
     mod rebinding;
     mod replies;

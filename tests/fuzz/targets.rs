@@ -78,7 +78,7 @@ pub(crate) fn replies(data: &[u8]) {
     }
 }
 
-/// A canonical path stays as it is and holds nothing two servers could read differently.
+/// A canonical path stays as it is and holds nothing two servers could read differently (d26).
 pub(crate) fn path(data: &[u8]) {
     let Ok(text) = str::from_utf8(data) else { return };
     let Ok(canonical) = path::canonical(text) else { return };
@@ -88,6 +88,39 @@ pub(crate) fn path(data: &[u8]) {
         assert!(!lower.contains(forbidden), "{canonical} holds {forbidden}");
     }
     assert!(canonical.starts_with('/') && !canonical.split('/').any(|segment| segment == "." || segment == ".."));
+    let seen = lenient(&canonical);
+    // Behind an encoded slash servers may see more segments, but never fewer or others before it.
+    let mut segments = canonical.split('/').filter(|segment| !segment.is_empty());
+    let sure: Vec<Vec<u8>> = segments.by_ref().take_while(|segment| !segment.contains("%2F")).map(decoded).collect();
+    assert!(seen.starts_with(&sure), "{canonical} is {seen:?} to some server");
+    assert!(canonical.contains("%2F") || seen.len() == sure.len(), "{canonical} is {seen:?} to some server");
+}
+
+/// The segments as a server sees them that does all that any is known to do: cut off path parameters (Tomcat), decode
+/// (all), take `\\` for `/` (IIS, Node's URL), merge slashes (nginx, Go), resolve dots (all).
+fn lenient(path: &str) -> Vec<Vec<u8>> {
+    let plain: Vec<&str> = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()).collect();
+    let mut seen: Vec<Vec<u8>> = Vec::new();
+    for segment in decoded(&plain.join("/")).split(|byte| b"/\\".contains(byte)) {
+        match segment {
+            b"" | b"." => {}
+            b".." => drop(seen.pop()),
+            plain => seen.push(plain.to_vec()),
+        }
+    }
+    seen
+}
+
+/// `%XX` decoded once.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut pieces = text.split('%');
+    let mut bytes = pieces.next().unwrap_or_default().as_bytes().to_vec();
+    for piece in pieces {
+        let (code, rest) = piece.split_at_checked(2).expect("a canonical path has two digits behind each %");
+        bytes.push(u8::from_str_radix(code, 16).expect("hexadecimal digits"));
+        bytes.extend_from_slice(rest.as_bytes());
+    }
+    bytes
 }
 
 /// An authority that parses is written as something that parses to the same.

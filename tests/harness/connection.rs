@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
 use serde_json::Value;
 
 /// A connection to the forward door, or through a tunnel of it.
@@ -51,9 +51,23 @@ impl Connection {
 
     /// Speaks TLS on it from now on.
     pub(crate) fn with_tls(self, config: Arc<ClientConfig>, server_name: &str) -> io::Result<Connection> {
-        let Stream::Plain(stream) = self.stream else { panic!("there is TLS on this connection already") };
+        self.with_tls_in_pieces(config, server_name, usize::MAX)
+    }
+
+    /// As [`Connection::with_tls`], the first message cut into pieces of this many bytes.
+    pub(crate) fn with_tls_in_pieces(
+        self,
+        config: Arc<ClientConfig>,
+        server_name: &str,
+        piece: usize,
+    ) -> io::Result<Connection> {
+        let Stream::Plain(mut stream) = self.stream else { panic!("there is TLS on this connection already") };
         let name = ServerName::try_from(server_name.to_owned()).unwrap();
-        let mut stream = StreamOwned::new(ClientConnection::new(config, name).unwrap(), stream);
+        let mut tls = ClientConnection::new(config, name).unwrap();
+        let mut hello = Vec::new();
+        tls.write_tls(&mut hello)?;
+        hello.chunks(piece).try_for_each(|piece| stream.write_all(piece))?;
+        let mut stream = StreamOwned::new(tls, stream);
         while stream.conn.is_handshaking() {
             stream.conn.complete_io(&mut stream.sock)?;
         }
@@ -132,8 +146,17 @@ impl Connection {
 
     /// The certificate that was shown for the server inside a tunnel, in DER.
     pub(crate) fn leaf(&self) -> Vec<u8> {
-        let Stream::Tls(stream) = &self.stream else { panic!("there is no TLS on this connection") };
-        stream.conn.peer_certificates().unwrap()[0].to_vec()
+        self.tls().peer_certificates().unwrap()[0].to_vec()
+    }
+
+    /// How TLS began on this connection.
+    pub(crate) fn handshake(&self) -> HandshakeKind {
+        self.tls().handshake_kind().unwrap()
+    }
+
+    /// What ALPN agreed on; empty for nothing.
+    pub(crate) fn protocol(&self) -> String {
+        String::from_utf8(self.tls().alpn_protocol().unwrap_or_default().to_vec()).unwrap()
     }
 
     /// The socket below.
@@ -142,6 +165,11 @@ impl Connection {
             Stream::Plain(stream) => stream,
             Stream::Tls(stream) => &stream.sock,
         }
+    }
+
+    fn tls(&self) -> &ClientConnection {
+        let Stream::Tls(stream) = &self.stream else { panic!("there is no TLS on this connection") };
+        &stream.conn
     }
 
     fn body(&mut self, method: &str, response: &mut Response) -> io::Result<()> {

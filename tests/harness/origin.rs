@@ -68,7 +68,13 @@ struct Conversation<S> {
 impl Origin {
     /// Serves HTTPS on a free port of 127.0.0.1 with a certificate for `names` (DNS names or IP addresses).
     pub(crate) fn https(names: &[&str]) -> Origin {
-        let (config, roots_pem) = certify(names);
+        let (config, roots_pem) = certify(names, 4096);
+        Origin::start(Some(TlsAcceptor::from(Arc::new(config))), roots_pem)
+    }
+
+    /// As [`Origin::https`], with a certificate that ran out long ago.
+    pub(crate) fn expired(names: &[&str]) -> Origin {
+        let (config, roots_pem) = certify(names, 2001);
         Origin::start(Some(TlsAcceptor::from(Arc::new(config))), roots_pem)
     }
 
@@ -299,8 +305,8 @@ async fn converse(stream: TcpStream, acceptor: Option<TlsAcceptor>, shared: Arc<
     }
 }
 
-/// Makes a root and a certificate for `names` under it; returns the root in PEM.
-fn certify(names: &[&str]) -> (ServerConfig, String) {
+/// Makes a root and a certificate for `names` under it that is valid until this year; returns the root in PEM.
+fn certify(names: &[&str], until: i32) -> (ServerConfig, String) {
     let mut root = CertificateParams::default();
     root.distinguished_name.push(DnType::CommonName, "Origin root");
     root.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -308,6 +314,7 @@ fn certify(names: &[&str]) -> (ServerConfig, String) {
     let root = CertifiedIssuer::self_signed(root, KeyPair::generate().unwrap()).unwrap();
 
     let mut leaf = CertificateParams::new(names.iter().copied().map(str::to_owned).collect::<Vec<_>>()).unwrap();
+    leaf.not_after = rcgen::date_time_ymd(until, 1, 1);
     leaf.use_authority_key_identifier_extension = true;
     let leaf_key = KeyPair::generate().unwrap();
     let leaf = leaf.signed_by(&leaf_key, &root).unwrap();
