@@ -2,7 +2,7 @@
 
 use crate::case::{Case, Opinion};
 use crate::content::{Family, is_media_type};
-use crate::document::Faults;
+use crate::fault::{Code, Faults};
 use crate::yaml::Step;
 
 /// The types of body that a policy allows.
@@ -21,7 +21,8 @@ enum AllowedType {
 impl AllowedTypes {
     pub(crate) fn compile(entries: &[String], faults: &mut Faults<'_>) -> Self {
         if entries.is_empty() {
-            faults.note(&[Step::Key("allowed_types")], "the list is empty", "list types or remove the key");
+            let list = [Step::Key("allowed_types")];
+            faults.note(&list, Code::EmptyList, "the list is empty", "list types or remove the key");
         }
         let mut types = Vec::new();
         for (at, entry) in entries.iter().enumerate() {
@@ -36,6 +37,7 @@ impl AllowedTypes {
                 media if is_media_type(media) => types.push(AllowedType::Media(media.to_owned())),
                 other => faults.note(
                     &[Step::Key("allowed_types"), Step::Item(at)],
+                    Code::BadType,
                     format_args!("`{other}` is no type"),
                     "write csv, json, form, text, xml, multipart, binary or a media type such as `application/pdf`",
                 ),

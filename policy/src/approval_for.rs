@@ -1,7 +1,7 @@
 //! `require_approval_for`: measured values that a reviewer wants to see.
 
 use crate::case::{Case, Opinion};
-use crate::document::Faults;
+use crate::fault::{Code, Faults};
 use crate::policy_file::{ApprovalFor, Scalar};
 use crate::yaml::Step;
 
@@ -14,7 +14,8 @@ pub(crate) struct Watched(Vec<(String, Scalar)>);
 impl Watched {
     pub(crate) fn compile(entries: Option<ApprovalFor>, faults: &mut Faults<'_>) -> Self {
         if entries.as_ref().is_some_and(|entries| entries.0.is_empty()) {
-            faults.note(&[Step::Key(KEY)], "no value is given", "write it like `{scope: org_wide}`, or remove the key");
+            let remedy = "write it like `{scope: org_wide}`, or remove the key";
+            faults.note(&[Step::Key(KEY)], Code::EmptyList, "no value is given", remedy);
         }
         Self(entries.map(|entries| entries.0).unwrap_or_default())
     }

@@ -7,11 +7,11 @@ use regex::{Regex, RegexBuilder};
 
 use crate::case::Case;
 use crate::decimal::Decimal;
-use crate::document::Faults;
+use crate::fault::{Code, Faults};
 use crate::field::{FieldPath, Found, ODD, Value};
 use crate::json::{Json, Unreadable};
 use crate::policy_file::{FieldCheckEntry, Scalar};
-use crate::yaml::Step;
+use crate::yaml::{Step, below};
 
 /// One entry of `field_checks`.
 #[derive(Debug)]
@@ -49,12 +49,13 @@ impl FieldCheck {
     pub(crate) fn compile(entry: FieldCheckEntry, at: &[Step<'_>], faults: &mut Faults<'_>) -> Option<Self> {
         let path = FieldPath::parse(&entry.path);
         if let Err(flaw) = &path {
-            faults.note_below(at, &[Step::Key("path")], flaw.message, flaw.remedy);
+            faults.note_flaw(&below(at, &[Step::Key("path")]), *flaw);
         }
         let required = entry.required;
         let constraints = Constraints::compile(entry, at, faults)?;
         if !required && constraints.is_empty() {
-            faults.note(at, "the check checks nothing", "add `required: true`, a limit, a pattern or a list of values");
+            let remedy = "add `required: true`, a limit, a pattern or a list of values";
+            faults.note(at, Code::NothingChecked, "the check checks nothing", remedy);
         }
         Some(Self { path: path.ok()?, required, constraints })
     }
@@ -82,19 +83,21 @@ impl FieldCheck {
 impl Constraints {
     /// Compiles what an entry at `at` constrains; its path is not looked at.
     pub(crate) fn compile(entry: FieldCheckEntry, at: &[Step<'_>], faults: &mut Faults<'_>) -> Option<Self> {
-        let mut note = |key, message: String, remedy: &str| faults.note_below(at, &[Step::Key(key)], message, remedy);
+        let mut note =
+            |key, code, message: &str, remedy: &str| faults.note(&below(at, &[Step::Key(key)]), code, message, remedy);
         if let (Some(min), Some(max)) = (&entry.min, &entry.max)
             && min > max
         {
-            note("min", format!("`min` is {min}, greater than `max`, {max}"), "make it at most as great");
+            let message = format!("`min` is {min}, greater than `max`, {max}");
+            note("min", Code::ThresholdsReversed, &message, "make it at most as great");
         }
         if entry.one_of.as_ref().is_some_and(Vec::is_empty) {
-            note("one_of", "the list is empty".to_owned(), "list the values or remove the key");
+            note("one_of", Code::EmptyList, "the list is empty", "list the values or remove the key");
         }
         let pattern = match entry.pattern.as_deref().map(compile_pattern).transpose() {
             Ok(pattern) => pattern,
             Err(message) => {
-                note("pattern", message.to_owned(), PATTERN);
+                note("pattern", Code::BadPattern, message, PATTERN);
                 return None;
             }
         };

@@ -7,16 +7,16 @@ use std::collections::BTreeMap;
 use crate::case::Case;
 use crate::check::Constraints;
 use crate::destination::Destination;
-use crate::document::Faults;
+use crate::fault::{Code, Faults, Flaw};
 use crate::field::{FieldPath, Found, ODD};
 use crate::form;
 use crate::glob::Glob;
 use crate::json::Unreadable;
-use crate::pattern::{Flaw, PathPattern};
+use crate::pattern::PathPattern;
 use crate::policy_file::{ConditionEntry, WhenEntry};
 use crate::spelling::Spelling;
 use crate::window::Window;
-use crate::yaml::Step;
+use crate::yaml::{Step, below};
 
 /// All conditions of one rule; one that is absent holds.
 #[derive(Debug)]
@@ -52,10 +52,12 @@ pub(crate) enum Quantity {
 
 impl When {
     pub(crate) fn compile(entry: WhenEntry, at: &[Step<'_>], faults: &mut Faults<'_>) -> Self {
-        let methods = entry.methods;
         let sound = |method: &String| !method.is_empty() && !method.contains(|c: char| c.is_ascii_lowercase());
-        if methods.as_ref().is_some_and(|methods| methods.is_empty() || !methods.iter().all(sound)) {
-            faults.note_below(at, &[Step::Key("methods")], METHODS.message, METHODS.remedy);
+        let sound = |methods: &Vec<String>| !methods.is_empty() && methods.iter().all(sound);
+        let is_given = entry.methods.is_some();
+        let methods = entry.methods.filter(sound);
+        if is_given && methods.is_none() {
+            faults.note_flaw(&below(at, &[Step::Key("methods")]), METHODS);
         }
         Self {
             agents: compile_list("agents", entry.agents, Glob::parse, at, faults),
@@ -68,10 +70,7 @@ impl When {
                 .map(|(name, glob)| (name.to_ascii_lowercase(), glob))
                 .collect(),
             body: compile_body(entry.body, at, faults),
-            time: entry.time.and_then(|time| {
-                let at: Vec<Step<'_>> = at.iter().copied().chain([Step::Key("time")]).collect();
-                Window::compile(time, &at, faults)
-            }),
+            time: entry.time.and_then(|time| Window::compile(time, &below(at, &[Step::Key("time")]), faults)),
         }
     }
 
@@ -81,7 +80,7 @@ impl When {
             if !users.keys().any(|key| glob.matches(key)) {
                 let path = [Step::Key("destinations"), Step::Item(place)];
                 let message = "no destination of this policy has such a key, so the rule can never match";
-                faults.note_below(at, &path, message, "correct the key, or remove it");
+                faults.note(&below(at, &path), Code::MatchesNothing, message, "correct the key, or remove it");
             }
         }
         let meant: Vec<&&Destination> =
@@ -93,18 +92,15 @@ impl When {
         for (place, method) in self.methods.iter().flatten().enumerate() {
             if !reachable(Some(std::slice::from_ref(method)), None) {
                 let path = [Step::Key("methods"), Step::Item(place)];
-                faults.note_below(at, &path, "no destination of this rule takes the method", remedy);
+                let message = "no destination of this rule takes the method";
+                faults.note(&below(at, &path), Code::MatchesNothing, message, remedy);
             }
         }
         for (place, pattern) in self.paths.iter().flatten().enumerate() {
             if !reachable(self.methods.as_deref(), Some(pattern)) {
                 let path = [Step::Key("paths"), Step::Item(place)];
-                faults.note_below(
-                    at,
-                    &path,
-                    "no destination of this rule has such a path, so it can never match",
-                    remedy,
-                );
+                let message = "no destination of this rule has such a path, so it can never match";
+                faults.note(&below(at, &path), Code::MatchesNothing, message, remedy);
             }
         }
     }
@@ -208,18 +204,14 @@ fn compile_list<T>(
 ) -> Option<Vec<T>> {
     let entries = entries?;
     if entries.is_empty() {
-        faults.note_below(
-            at,
-            &[Step::Key(key)],
-            "the list is empty, so the rule can never match",
-            "list something or remove the key",
-        );
+        let message = "the list is empty, so the rule can never match";
+        faults.note(&below(at, &[Step::Key(key)]), Code::EmptyList, message, "list something or remove the key");
     }
     let mut compiled = Vec::new();
     for (place, entry) in entries.iter().enumerate() {
         match parse(entry) {
             Ok(item) => compiled.push(item),
-            Err(flaw) => faults.note_below(at, &[Step::Key(key), Step::Item(place)], flaw.message, flaw.remedy),
+            Err(flaw) => faults.note_flaw(&below(at, &[Step::Key(key), Step::Item(place)]), flaw),
         }
     }
     Some(compiled)
@@ -235,7 +227,7 @@ fn compile_map(
     for (name, pattern) in entries {
         match Glob::parse(&pattern) {
             Ok(glob) => compiled.push((name, glob)),
-            Err(flaw) => faults.note_below(at, &[Step::Key(key), Step::Key(&name)], flaw.message, flaw.remedy),
+            Err(flaw) => faults.note_flaw(&below(at, &[Step::Key(key), Step::Key(&name)]), flaw),
         }
     }
     compiled
@@ -248,14 +240,15 @@ fn compile_body(
 ) -> Vec<(FieldPath, Constraints)> {
     let mut compiled = Vec::new();
     for (path, entry) in entries {
-        let at: Vec<Step<'_>> = at.iter().copied().chain([Step::Key("body"), Step::Key(&path)]).collect();
+        let at = below(at, &[Step::Key("body"), Step::Key(&path)]);
         let parsed = FieldPath::parse(&path);
         if let Err(flaw) = &parsed {
-            faults.note(&at, flaw.message, flaw.remedy);
+            faults.note_flaw(&at, *flaw);
         }
         let constraints = Constraints::compile(entry.into_check(path.clone()), &at, faults);
         if constraints.as_ref().is_some_and(Constraints::is_empty) {
-            faults.note(&at, "the condition asks for nothing", "write a value, `min`, `max` or a pattern");
+            let remedy = "write a value, `min`, `max` or a pattern";
+            faults.note(&at, Code::NothingChecked, "the condition asks for nothing", remedy);
         }
         compiled.extend(parsed.ok().zip(constraints));
     }
@@ -263,6 +256,7 @@ fn compile_body(
 }
 
 const METHODS: Flaw = Flaw {
+    code: Code::BadMethod,
     message: "the methods are not a list of upper-case names",
     remedy: "write them like `[GET, POST]`, or remove the key for every method",
 };

@@ -9,10 +9,11 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::authority::{Authority, Scheme};
-use crate::document::{DestinationEntry, Faults, MatchEntry, MeasureEntry};
+use crate::document::{DestinationEntry, MatchEntry, MeasureEntry};
 use crate::extract::{Extractor, Measure};
-use crate::pattern::{Flaw, HostPattern, PathPattern};
-use crate::yaml::Step;
+use crate::fault::{Code, Faults, Flaw};
+use crate::pattern::{HostPattern, PathPattern};
+use crate::yaml::{Step, below};
 
 /// What a request does at its destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -88,8 +89,8 @@ impl Destination {
         let endpoints = endpoints(&entry, at, faults);
         check_entry(&entry, at, faults);
         if let Some(credential) = &entry.credential {
-            check_credential(credential, credentials, &endpoints, &mut |message, remedy| {
-                faults.note(&[LIST, Step::Item(at), Step::Key("credential")], message, remedy);
+            check_credential(credential, credentials, &endpoints, &mut |code, message, remedy| {
+                faults.note(&[LIST, Step::Item(at), Step::Key("credential")], code, message, remedy);
             });
         }
         let listed = entry.matches.listed;
@@ -142,8 +143,7 @@ impl Destination {
 impl Pattern {
     fn compile(entry: MatchEntry, at: &[Step<'_>], faults: &mut Faults<'_>) -> Option<Self> {
         let mut note = |key: &'static str, flaw: Flaw| {
-            let path: Vec<Step<'_>> = at.iter().copied().chain([Step::Key(key)]).collect();
-            faults.note(&path, flaw.message, flaw.remedy);
+            faults.note_flaw(&below(at, &[Step::Key(key)]), flaw);
         };
         let host = HostPattern::parse(&entry.host).map_err(|flaw| note("host", flaw)).ok();
         let path = PathPattern::parse(&entry.path).map_err(|flaw| note("path", flaw)).ok();
@@ -230,7 +230,7 @@ fn note_ties(destinations: &[Destination], faults: &mut Faults<'_>) {
                 let message =
                     format!("`{}` and `{}` match the same requests with equal right", rival.key, destination.key);
                 let path = [LIST, Step::Item(place), Step::Key("match")];
-                faults.note(&path, message, "make one of them more specific, or remove it");
+                faults.note(&path, Code::Tie, message, "make one of them more specific, or remove it");
             }
             same.push((place, destination, pattern));
         }
@@ -238,13 +238,14 @@ fn note_ties(destinations: &[Destination], faults: &mut Faults<'_>) {
 }
 
 fn endpoints(entry: &DestinationEntry, at: usize, faults: &mut Faults<'_>) -> BTreeSet<(Scheme, u16)> {
-    let mut note =
-        |key, message| faults.note(&[LIST, Step::Item(at), Step::Key(key)], message, "list one or remove the key");
+    let mut note = |key, code, message| {
+        faults.note(&[LIST, Step::Item(at), Step::Key(key)], code, message, "list one or remove the key");
+    };
     if entry.schemes.as_ref().is_some_and(Vec::is_empty) {
-        note("schemes", "no scheme is listed");
+        note("schemes", Code::EmptyList, "no scheme is listed");
     }
     if entry.ports.as_ref().is_some_and(|ports| ports.is_empty() || ports.contains(&0)) {
-        note("ports", "no port from 1 to 65535 is listed");
+        note("ports", Code::OutOfRange, "no port from 1 to 65535 is listed");
     }
     let schemes = entry.schemes.clone().unwrap_or_else(|| vec![Scheme::Https]);
     let ports = |scheme: Scheme| entry.ports.clone().unwrap_or_else(|| vec![scheme.default_port()]);
@@ -252,23 +253,27 @@ fn endpoints(entry: &DestinationEntry, at: usize, faults: &mut Faults<'_>) -> BT
 }
 
 fn check_entry(entry: &DestinationEntry, at: usize, faults: &mut Faults<'_>) {
-    let mut note = |key, message, remedy| faults.note(&[LIST, Step::Item(at), Step::Key(key)], message, remedy);
+    let mut note = |key, code, message, remedy| {
+        faults.note(&[LIST, Step::Item(at), Step::Key(key)], code, message, remedy);
+    };
     if !is_key(&entry.key) {
         note(
             "key",
+            Code::BadKey,
             "this is no destination key",
             "use lower-case letters, digits, `.`, `-` and `_`, like `stripe.refunds`",
         );
     }
     if entry.matches.items.is_empty() {
-        note("match", "the destination matches nothing", "write a mapping of host, methods and path");
+        note("match", Code::EmptyList, "the destination matches nothing", "write a mapping of host, methods and path");
     }
     if entry.roots.as_ref().is_some_and(String::is_empty) {
-        note("roots", "the file name is empty", "name a file of PEM certificates or remove the key");
+        note("roots", Code::EmptyText, "the file name is empty", "name a file of PEM certificates or remove the key");
     }
     if entry.wait_seconds.is_some_and(|seconds| !(1..=MAX_WAIT).contains(&seconds)) {
         note(
             "wait_seconds",
+            Code::OutOfRange,
             "the time to wait is not 1 to 3600 seconds",
             "choose a time in that range or remove the key",
         );
@@ -279,13 +284,15 @@ fn check_credential(
     credential: &str,
     known: &BTreeSet<String>,
     endpoints: &BTreeSet<(Scheme, u16)>,
-    note: &mut dyn FnMut(String, &str),
+    note: &mut dyn FnMut(Code, String, &str),
 ) {
     if !known.contains(credential) {
-        note(format!("there is no credential `{credential}`"), "add it to the credentials file or correct the name");
+        let message = format!("there is no credential `{credential}`");
+        note(Code::UnknownCredential, message, "add it to the credentials file or correct the name");
     }
     if endpoints.iter().any(|(scheme, _)| *scheme == Scheme::Http) {
         note(
+            Code::CredentialOverHttp,
             format!("the credential `{credential}` would travel over plain http"),
             "remove `http` from the schemes, or the credential",
         );
@@ -303,15 +310,18 @@ fn compile_measures(
         if !is_key(name) || name.starts_with("dlp") {
             faults.note(
                 &path,
+                Code::BadKey,
                 format_args!("`{name}` is no name of a measured value"),
                 "use lower-case letters and digits",
             );
         }
         let extractors: Result<Vec<Extractor>, Flaw> = entry.0.iter().map(|text| Extractor::parse(text)).collect();
         match extractors {
-            Ok(extractors) if extractors.is_empty() => faults.note(&path, "the list is empty", "name a place"),
+            Ok(extractors) if extractors.is_empty() => {
+                faults.note(&path, Code::EmptyList, "the list is empty", "name a place");
+            }
             Ok(extractors) => drop(measures.insert(name.clone(), Measure::new(extractors))),
-            Err(flaw) => faults.note(&path, flaw.message, flaw.remedy),
+            Err(flaw) => faults.note_flaw(&path, flaw),
         }
     }
     measures
@@ -326,6 +336,7 @@ pub(crate) fn is_key(text: &str) -> bool {
 const LIST: Step<'static> = Step::Key("destinations");
 const MAX_WAIT: u64 = 3_600;
 const METHODS: Flaw = Flaw {
+    code: Code::BadMethod,
     message: "the methods are not a list of upper-case names",
     remedy: "write them like `[GET, POST]`, or remove the key for every method",
 };

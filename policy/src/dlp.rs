@@ -10,12 +10,12 @@ use crate::case::{Case, Opinion};
 use crate::check::PATTERN;
 use crate::destination::is_key;
 use crate::detector::{self, Detector, Finds};
-use crate::document::Faults;
 use crate::facts::sha256_hex;
+use crate::fault::{Code, Faults};
 use crate::json::Unreadable;
 use crate::policy_file::{DlpAction, DlpEntry};
 use crate::texts::Text;
-use crate::yaml::Step;
+use crate::yaml::{Step, below};
 
 /// The detectors of one policy.
 #[derive(Debug)]
@@ -108,7 +108,8 @@ impl Group {
 fn compile_detectors(entry: DlpEntry, faults: &mut Faults<'_>) -> Vec<Detector> {
     let list = Step::Key(DLP);
     if entry.rules.is_empty() && entry.custom.is_empty() {
-        faults.note(&[list], "no rule is listed", "list rules such as `card`, or a custom pattern");
+        let remedy = "list rules such as `card`, or a custom pattern";
+        faults.note(&[list], Code::EmptyList, "no rule is listed", remedy);
     }
     let mut ids = BTreeSet::new();
     let mut detectors = Vec::new();
@@ -116,12 +117,12 @@ fn compile_detectors(entry: DlpEntry, faults: &mut Faults<'_>) -> Vec<Detector> 
         let path = [list, Step::Key("rules"), Step::Item(at)];
         match Detector::built_in(id) {
             Some(_) if !ids.insert(id.clone()) => {
-                faults.note(&path, format_args!("the rule `{id}` is listed twice"), "keep one");
+                faults.note(&path, Code::DuplicateEntry, format_args!("the rule `{id}` is listed twice"), "keep one");
             }
             Some(detector) => detectors.push(detector),
             None => {
                 let remedy = format!("choose from {}", detector::ids(false).join(", "));
-                faults.note(&path, format_args!("there is no rule `{id}`"), &remedy);
+                faults.note(&path, Code::UnknownDetector, format_args!("there is no rule `{id}`"), &remedy);
             }
         }
     }
@@ -129,11 +130,13 @@ fn compile_detectors(entry: DlpEntry, faults: &mut Faults<'_>) -> Vec<Detector> 
         let path = [list, Step::Key("custom"), Step::Item(at)];
         if !is_key(&custom.id) || Detector::built_in(&custom.id).is_some() || !ids.insert(custom.id.clone()) {
             let remedy = "use lower-case letters, digits and `-`, and an id of its own";
-            faults.note_below(&path, &[Step::Key("id")], "the id is malformed or taken", remedy);
+            faults.note(&below(&path, &[Step::Key("id")]), Code::BadKey, "the id is malformed or taken", remedy);
         }
         match Detector::custom(custom.id, &custom.pattern) {
             Ok(detector) => detectors.push(detector),
-            Err(message) => faults.note_below(&path, &[Step::Key("pattern")], message, PATTERN),
+            Err(message) => {
+                faults.note(&below(&path, &[Step::Key("pattern")]), Code::BadPattern, message, PATTERN);
+            }
         }
     }
     detectors

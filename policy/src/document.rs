@@ -1,4 +1,4 @@
-//! The destinations file as it is written, and the errors of loading any file.
+//! The destinations file as it is written.
 //!
 //! What is read here is only shape; what it means is checked where it is compiled. No key may be silently ignored.
 
@@ -13,7 +13,6 @@ use serde::{Deserialize, Deserializer};
 
 use crate::authority::Scheme;
 use crate::destination::Effect;
-use crate::yaml::{self, Step};
 
 /// The text of a configuration file and the name errors give it.
 #[derive(Clone, Debug)]
@@ -22,30 +21,6 @@ pub struct Source {
     pub name: String,
     /// The whole text.
     pub text: String,
-}
-
-/// One thing wrong with a configuration file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub struct LoadError {
-    /// The file's path.
-    pub file: String,
-    /// The line, from 1.
-    pub line: Option<usize>,
-    /// The column, from 1.
-    pub column: Option<usize>,
-    /// What is wrong.
-    pub message: String,
-    /// What to do about it.
-    pub remedy: String,
-}
-
-/// Everything found wrong with one file.
-#[derive(Debug)]
-pub(crate) struct Faults<'a> {
-    source: &'a Source,
-    found: Vec<LoadError>,
-    /// The environment whose policy is looked at, which has some keys of its own.
-    environment: Option<String>,
 }
 
 /// `destinations.yaml`.
@@ -98,93 +73,6 @@ pub(crate) struct OneOrMany<T> {
 /// A number of octets, plain or with a unit: `65536`, `64 KiB`, `64 MiB`, `1 GiB`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Octets(pub(crate) u64);
-
-// === impl LoadError ===
-
-impl LoadError {
-    pub(crate) fn new(source: &Source, at: Option<(usize, usize)>, message: &str, remedy: &str) -> Self {
-        let (line, column) = at.unzip();
-        Self { file: source.name.clone(), line, column, message: message.to_owned(), remedy: remedy.to_owned() }
-    }
-}
-
-impl fmt::Display for LoadError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if let Some(line) = self.line {
-            write!(f, ":{line}")?;
-        }
-        if let Some(column) = self.column {
-            write!(f, ":{column}")?;
-        }
-        write!(f, ": {}; {}", self.message, self.remedy)
-    }
-}
-
-// === impl Faults ===
-
-impl<'a> Faults<'a> {
-    pub(crate) fn new(source: &'a Source) -> Self {
-        Self { source, found: Vec::new(), environment: None }
-    }
-
-    /// From now on notes faults of the policy as an environment changes it.
-    pub(crate) fn enter(&mut self, environment: &str) {
-        self.environment = Some(environment.to_owned());
-    }
-
-    /// From now on notes faults of the policy as it is.
-    pub(crate) fn leave(&mut self) {
-        self.environment = None;
-    }
-
-    /// Notes a fault at the node that `path` leads to.
-    pub(crate) fn note(&mut self, path: &[Step<'_>], message: impl fmt::Display, remedy: &str) {
-        // Finding the line reads the file once more; nobody corrects more than this at a time.
-        if self.found.len() >= MAX_FAULTS {
-            return;
-        }
-        let error = LoadError::new(self.source, yaml::locate(self.source, path), &message.to_string(), remedy);
-        match self.environment.as_deref() {
-            None => self.found.push(error),
-            Some(environment) => {
-                if let Some(at) = self.locate_change(environment, path) {
-                    self.found.push(LoadError::new(self.source, Some(at), &error.message, remedy));
-                } else if !self.found.contains(&error) {
-                    let message = format!("in the environment `{environment}`, {}", error.message);
-                    self.found.push(LoadError { message, ..error });
-                }
-            }
-        }
-    }
-
-    /// Where an environment has the node, if it has that key.
-    fn locate_change(&self, environment: &str, path: &[Step<'_>]) -> Option<(usize, usize)> {
-        let changes = [Step::Key("environments"), Step::Key(environment)];
-        let locate = |path: &[Step<'_>]| {
-            let path: Vec<Step<'_>> = changes.iter().chain(path).copied().collect();
-            yaml::locate(self.source, &path)
-        };
-        // A key that is not there is located where the mapping stands that should have it.
-        (locate(path.get(..1)?) != locate(&[])).then(|| locate(path)).flatten()
-    }
-
-    /// Notes a fault at the end of `path`, which begins at the node that `base` leads to.
-    pub(crate) fn note_below(
-        &mut self,
-        base: &[Step<'_>],
-        path: &[Step<'_>],
-        message: impl fmt::Display,
-        remedy: &str,
-    ) {
-        let path: Vec<Step<'_>> = base.iter().chain(path).copied().collect();
-        self.note(&path, message, remedy);
-    }
-
-    pub(crate) fn into_errors(self) -> Vec<LoadError> {
-        self.found
-    }
-}
 
 // === impl OneOrMany ===
 
@@ -271,7 +159,5 @@ fn read_size(text: &str) -> Option<Octets> {
     let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
     number.parse::<u64>().ok()?.checked_mul(*factor).map(Octets)
 }
-
-const MAX_FAULTS: usize = 50;
 
 const UNITS: [(&str, u64); 3] = [("KiB", 1024), ("MiB", 1024 * 1024), ("GiB", 1024 * 1024 * 1024)];

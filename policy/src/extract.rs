@@ -7,10 +7,10 @@ use std::fmt;
 
 use crate::content::Content;
 use crate::decimal::Decimal;
+use crate::fault::{Code, Flaw};
 use crate::field::{FieldPath, Fields, Found, Value};
 use crate::form;
 use crate::json::{Json, Unreadable};
-use crate::pattern::Flaw;
 use crate::spelling::Spelling;
 
 /// Where a value stands.
@@ -265,10 +265,12 @@ const MISSING: Unreadable = Unreadable("the value is missing");
 pub(crate) const COUNT: &str = "records";
 
 const POINTER: Flaw = Flaw {
+    code: Code::BadExtractor,
     message: "this is no JSON pointer (RFC 6901)",
     remedy: "write it like `json:/order/total`, `json:/records/#` for a length, or `json:/to/*/email` for each value",
 };
 const UNKNOWN: Flaw = Flaw {
+    code: Code::BadExtractor,
     message: "this is no way to measure a value",
     remedy: "write `json:/pointer`, `json:/pointer/#`, `json:/list/*/name`, `form:name`, `query:name` or `header:name`",
 };

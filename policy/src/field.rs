@@ -4,9 +4,9 @@
 //! object, `amount[]` or `Amount` in place of `amount`, the field is odd rather than missing: a server may still read it.
 
 use crate::content::{Content, Family};
+use crate::fault::{Code, Flaw};
 use crate::form::Field;
 use crate::json::{Json, Unreadable};
-use crate::pattern::Flaw;
 use crate::spelling::Spelling;
 
 /// The way to a field: `amount`, `to.0.email`, `to[].email`, `items.*.sku`, or `/a.b/c` for keys with dots.
@@ -181,6 +181,7 @@ fn read_pointer_token(token: &str) -> Option<Token> {
 pub(crate) const ODD: Unreadable = Unreadable("the request has another structure, or may be read in two ways");
 const MAX_STEPS: usize = 32;
 const FLAW: Flaw = Flaw {
+    code: Code::BadField,
     message: "this is no path of a field",
     remedy: "write it like `order.total`, `to[].email`, `items.0.sku`, or `/a.b/c` for a key with a dot",
 };

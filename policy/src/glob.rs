@@ -1,6 +1,6 @@
 //! Patterns of short texts: names, header values, addresses.
 
-use crate::pattern::Flaw;
+use crate::fault::{Code, Flaw};
 
 /// Text in which `*` stands for any characters, also none. Everything else is compared as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +16,7 @@ impl Glob {
     pub(crate) fn parse(text: &str) -> Result<Self, Flaw> {
         if text.is_empty() || text.len() > MAX_LENGTH {
             return Err(Flaw {
+                code: Code::BadGlob,
                 message: "the pattern is empty or too long",
                 remedy: "write text, `*` for any part of it",
             });

@@ -20,7 +20,7 @@
 //!     .to_owned(),
 //! };
 //! let refunds = Source { name: "policies/refunds.yaml".to_owned(), text: "auto_approve_under: {amount: 5000}".to_owned() };
-//! let rules = Rules::load(&destinations, &[("refunds".to_owned(), refunds)], &BTreeSet::new(), None).map_err(|errors| errors[0].clone())?;
+//! let rules = Rules::load(&destinations, &[("refunds".to_owned(), refunds)], &BTreeSet::new(), None)?;
 //!
 //! let facts = Facts {
 //!     agent: "support".to_owned(),
@@ -55,11 +55,13 @@ mod document;
 mod encoding;
 mod extract;
 mod facts;
+mod fault;
 mod field;
 mod form;
 mod glob;
 mod json;
 mod multipart;
+mod overlap;
 mod pattern;
 mod policy;
 mod policy_file;
@@ -79,7 +81,8 @@ pub mod yaml;
 pub use authority::{Authority, AuthorityError, Host, Scheme};
 pub use decide::{Basis, Decision, Denial, Grant, Hold, Match, Verdict};
 pub use destination::{Destination, Effect};
-pub use document::{LoadError, Source};
+pub use document::Source;
 pub use facts::{Ballot, Body, Facts, Vote};
+pub use fault::{Code, Fault, Invalid};
 pub use risk::{Level, Risk};
 pub use rules::Rules;

@@ -4,6 +4,7 @@
 //! decoded here: `%2F` stays inside its segment.
 
 use crate::authority::Host;
+use crate::fault::{Code, Flaw};
 
 /// Which hosts are meant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -31,13 +32,6 @@ enum Segment {
     Rest,
 }
 
-/// Why a pattern is refused, and what to write instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Flaw {
-    pub(crate) message: &'static str,
-    pub(crate) remedy: &'static str,
-}
-
 /// How specific a path pattern is; the smallest is the most specific.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Width {
@@ -53,16 +47,16 @@ impl HostPattern {
     pub(crate) fn parse(text: &str) -> Result<Self, Flaw> {
         let Some(suffix) = text.strip_prefix("*.") else {
             if text.contains('*') {
-                return Err(flaw("a host pattern has `*` elsewhere than as its first label", NAME_SUFFIX));
+                return Err(bad_host("a host pattern has `*` elsewhere than as its first label", NAME_SUFFIX));
             }
             return host(text).map(Self::Exact);
         };
         let suffix = host(suffix)?;
         if suffix.ip().is_some() {
-            return Err(flaw("a host pattern stands over an address", "name the address itself"));
+            return Err(bad_host("a host pattern stands over an address", "name the address itself"));
         }
         if !suffix.as_str().contains('.') {
-            return Err(flaw(
+            return Err(bad_host(
                 "a host pattern covers a whole top-level domain, whose names belong to everyone",
                 NAME_SUFFIX,
             ));
@@ -76,7 +70,8 @@ impl HostPattern {
 impl PathPattern {
     /// Reads a path whose segments are literal, `*` or, as the last one, `**`.
     pub(crate) fn parse(text: &str) -> Result<Self, Flaw> {
-        let rest = text.strip_prefix('/').ok_or(flaw("a path pattern does not begin with `/`", "begin it with `/`"))?;
+        let rest =
+            text.strip_prefix('/').ok_or(bad_path("a path pattern does not begin with `/`", "begin it with `/`"))?;
         let texts: Vec<&str> = rest.split('/').collect();
         let last = texts.len().saturating_sub(1);
         let segments =
@@ -115,6 +110,20 @@ impl PathPattern {
         }
     }
 
+    /// Whether every path that matches the other matches this.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        let (mut wide, mut narrow) = (self.segments.iter(), other.segments.iter());
+        loop {
+            match (wide.next(), narrow.next()) {
+                (Some(Segment::Rest), _) | (None, None) => return true,
+                (Some(Segment::One), Some(Segment::One)) => {}
+                (Some(Segment::One), Some(Segment::Literal(text))) if !text.is_empty() => {}
+                (Some(Segment::Literal(wide)), Some(Segment::Literal(narrow))) if wide == narrow => {}
+                (Some(Segment::Literal(_) | Segment::One) | None, _) => return false,
+            }
+        }
+    }
+
     /// Of two patterns that match one path, the one of the smaller rank is the more specific.
     pub(crate) fn rank(&self) -> Vec<Width> {
         self.segments
@@ -135,13 +144,13 @@ impl Segment {
         match text {
             "*" => Ok(Self::One),
             "**" if last => Ok(Self::Rest),
-            "**" => Err(flaw("a path pattern has `**` before its end", "write `**` only as the last segment")),
-            "." | ".." => Err(flaw(NEVER, "write the path without `.` and `..`")),
-            "" if !last => Err(flaw(NEVER, "write the path without empty segments")),
+            "**" => Err(bad_path("a path pattern has `**` before its end", "write `**` only as the last segment")),
+            "." | ".." => Err(bad_path(NEVER, "write the path without `.` and `..`")),
+            "" if !last => Err(bad_path(NEVER, "write the path without empty segments")),
             text if text.contains('*') => {
-                Err(flaw("a path pattern has `*` inside a segment", "let `*` stand for the whole segment"))
+                Err(bad_path("a path pattern has `*` inside a segment", "let `*` stand for the whole segment"))
             }
-            text if !is_canonical(text) => Err(flaw(
+            text if !is_canonical(text) => Err(bad_path(
                 NEVER,
                 "write the path as it is sent: without query, space, backslash or non-ASCII text, escapes as `%2F`",
             )),
@@ -177,12 +186,17 @@ fn is_canonical_escape(high: u8, low: u8) -> bool {
 }
 
 fn host(text: &str) -> Result<Host, Flaw> {
-    Host::parse(text)
-        .map_err(|_| flaw("this is no host that a request can have", "write a plain name such as `api.example.com`"))
+    Host::parse(text).map_err(|_| {
+        bad_host("this is no host that a request can have", "write a plain name such as `api.example.com`")
+    })
 }
 
-fn flaw(message: &'static str, remedy: &'static str) -> Flaw {
-    Flaw { message, remedy }
+fn bad_host(message: &'static str, remedy: &'static str) -> Flaw {
+    Flaw { code: Code::BadHost, message, remedy }
+}
+
+fn bad_path(message: &'static str, remedy: &'static str) -> Flaw {
+    Flaw { code: Code::BadPath, message, remedy }
 }
 
 const NEVER: &str = "a path pattern can never match a canonical path";
@@ -236,6 +250,17 @@ mod tests {
             let parse = |text| PathPattern::parse(text).unwrap();
             assert_eq!(parse(one).overlaps(&parse(two)), overlap, "{one} {two}");
             assert_eq!(parse(two).overlaps(&parse(one)), overlap, "{two} {one}");
+        }
+    }
+
+    #[test]
+    fn knows_what_covers_what() {
+        let order = ["/**", "/v1/**", "/v1/*/**", "/v1/*", "/v1/a"];
+        for (at, wide) in order.iter().enumerate() {
+            for (place, narrow) in order.iter().enumerate() {
+                let parse = |text| PathPattern::parse(text).unwrap();
+                assert_eq!(parse(wide).covers(&parse(narrow)), at <= place, "{wide} {narrow}");
+            }
         }
     }
 

@@ -14,9 +14,10 @@ use crate::check::FieldCheck;
 use crate::decide::Match;
 use crate::destination::Destination;
 use crate::dlp::{Dlp, Findings};
-use crate::document::{Faults, Source};
+use crate::document::Source;
 use crate::extract::RECIPIENTS;
 use crate::facts::sha256_hex;
+use crate::fault::{Code, Faults};
 use crate::policy_file::{FieldCheckEntry, PolicyFile, RequireApproval};
 use crate::recipients::{self, Recipients};
 use crate::risk::{Risk, RiskLimits};
@@ -176,37 +177,44 @@ impl Policy {
 
 fn check_file(id: &str, file: &PolicyFile, faults: &mut Faults<'_>) {
     if file.id.as_deref().is_some_and(|written| written != id) {
-        faults.note(&[Step::Key("id")], "the id differs from the file's name", "rename the file or correct the id");
+        let remedy = "rename the file or correct the id";
+        faults.note(&[Step::Key("id")], Code::IdMismatch, "the id differs from the file's name", remedy);
     }
     if file.destinations.as_ref().is_some_and(Vec::is_empty) {
-        faults.note(&[Step::Key("destinations")], "the list is empty", "list destination keys or remove the key");
+        let remedy = "list destination keys or remove the key";
+        faults.note(&[Step::Key("destinations")], Code::EmptyList, "the list is empty", remedy);
     }
     if file.expiry_minutes.is_some_and(|minutes| !(1..=MAX_EXPIRY).contains(&minutes)) {
         faults.note(
             &[Step::Key("expiry_minutes")],
+            Code::OutOfRange,
             "the time is not 1 to 10080 minutes",
             "choose a time in that range",
         );
     }
     if file.require_approvals.is_some_and(|count| !(1..=MAX_APPROVALS).contains(&count)) {
-        faults.note(&[Step::Key("require_approvals")], "the number is not 1 to 20", "choose a number in that range");
+        let remedy = "choose a number in that range";
+        faults.note(&[Step::Key("require_approvals")], Code::OutOfRange, "the number is not 1 to 20", remedy);
     }
 }
 
 fn compile_terms(terms: &[String], faults: &mut Faults<'_>) -> Option<Terms> {
     let list = Step::Key("block_if_terms");
     if terms.is_empty() {
-        faults.note(&[list], "the list is empty", "list terms or remove the key");
+        faults.note(&[list], Code::EmptyList, "the list is empty", "list terms or remove the key");
         return None;
     }
     match Terms::compile(terms) {
         Ok(terms) => return Some(terms),
         Err(TermsError::Empty(at)) => faults.note(
             &[list, Step::Item(at)],
+            Code::EmptyText,
             "the term has neither a letter nor a digit and would match everything or nothing",
             "write a word",
         ),
-        Err(TermsError::TooMany) => faults.note(&[list], "the list is too long", "write fewer or shorter terms"),
+        Err(TermsError::TooMany) => {
+            faults.note(&[list], Code::TooLong, "the list is too long", "write fewer or shorter terms");
+        }
     }
     None
 }
@@ -214,7 +222,7 @@ fn compile_terms(terms: &[String], faults: &mut Faults<'_>) -> Option<Terms> {
 fn compile_checks(entries: Option<Vec<FieldCheckEntry>>, faults: &mut Faults<'_>) -> Vec<FieldCheck> {
     let list = Step::Key("field_checks");
     if entries.as_ref().is_some_and(Vec::is_empty) {
-        faults.note(&[list], "the list is empty", "list checks or remove the key");
+        faults.note(&[list], Code::EmptyList, "the list is empty", "list checks or remove the key");
     }
     let entries = entries.into_iter().flatten().enumerate();
     entries.filter_map(|(at, entry)| FieldCheck::compile(entry, &[list, Step::Item(at)], faults)).collect()
@@ -223,22 +231,24 @@ fn compile_checks(entries: Option<Vec<FieldCheckEntry>>, faults: &mut Faults<'_>
 /// Notes everything that does not fit between a policy and the destinations that name it.
 pub(crate) fn check_use(policy: &Policy, users: &BTreeMap<&str, &Destination>, faults: &mut Faults<'_>) {
     if users.is_empty() {
-        faults.note(&[], "no destination uses this policy", "name it in a destination or remove the file");
+        let remedy = "name it in a destination or remove the file";
+        faults.note(&[], Code::UnusedPolicy, "no destination uses this policy", remedy);
         return;
     }
     for (at, entry) in policy.destinations.iter().flatten().enumerate() {
         let path = [Step::Key("destinations"), Step::Item(at)];
         if entry.contains(['/', ':']) {
-            faults.note(&path, "a policy names an address", "define a destination for it and name its key");
+            let remedy = "define a destination for it and name its key";
+            faults.note(&path, Code::RawUrl, "a policy names an address", remedy);
         } else if !users.contains_key(entry.as_str()) {
             let message = format!("no destination `{entry}` uses this policy");
-            faults.note(&path, message, "correct the key, or name the policy there");
+            faults.note(&path, Code::UnknownDestination, message, "correct the key, or name the policy there");
         }
     }
     for (key, name) in policy.needed() {
         for user in users.values().filter(|user| !user.measure.contains_key(name)) {
             let message = format!("`{key}` needs `{name}`, which `{}` does not measure", user.key);
-            faults.note(&[Step::Key(key)], message, "add it to the destination's `measure`");
+            faults.note(&[Step::Key(key)], Code::NotMeasured, message, "add it to the destination's `measure`");
         }
     }
     rule::check_use(&policy.rules, users, faults);

@@ -124,7 +124,7 @@ pub(crate) struct WhenEntry {
 }
 
 /// What a field of the body must be: a mapping, or the value itself.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ConditionMap {
     value: Option<Scalar>,
@@ -135,11 +135,11 @@ struct ConditionMap {
 }
 
 /// What a field of the body must be.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ConditionEntry(ConditionMap);
 
 /// A window of time.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TimeEntry {
     pub(crate) days: Option<Vec<Day>>,
@@ -149,7 +149,7 @@ pub(crate) struct TimeEntry {
 }
 
 /// A day of the week.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Day {
     Mon,

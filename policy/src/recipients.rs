@@ -3,8 +3,8 @@
 //! A recipient is compared whole: a list in one text is taken apart, and what is no plain address is outside.
 
 use crate::case::{Case, Opinion};
-use crate::document::Faults;
 use crate::extract::RECIPIENTS;
+use crate::fault::{Code, Faults};
 use crate::glob::Glob;
 use crate::json::Unreadable;
 use crate::yaml::Step;
@@ -19,17 +19,22 @@ impl Recipients {
     pub(crate) fn compile(entries: &[String], faults: &mut Faults<'_>) -> Self {
         let list = Step::Key(KEY);
         if entries.is_empty() {
-            faults.note(&[list], "the list is empty", "list addresses or remove the key");
+            faults.note(&[list], Code::EmptyList, "the list is empty", "list addresses or remove the key");
         }
         let mut globs = Vec::new();
         for (at, entry) in entries.iter().enumerate() {
             match Glob::parse(&entry.to_ascii_lowercase()) {
                 Ok(_) if entry.bytes().all(|byte| byte == b'*') => {
                     let remedy = "name a domain, such as `*@example.com`, or remove the key";
-                    faults.note(&[list, Step::Item(at)], "the pattern allows every recipient", remedy);
+                    faults.note(
+                        &[list, Step::Item(at)],
+                        Code::MatchesAll,
+                        "the pattern allows every recipient",
+                        remedy,
+                    );
                 }
                 Ok(glob) => globs.push(glob),
-                Err(flaw) => faults.note(&[list, Step::Item(at)], flaw.message, flaw.remedy),
+                Err(flaw) => faults.note_flaw(&[list, Step::Item(at)], flaw),
             }
         }
         Self(globs)

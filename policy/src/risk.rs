@@ -12,8 +12,8 @@ use crate::decimal::Decimal;
 use crate::destination::Effect;
 use crate::detector;
 use crate::dlp::Findings;
-use crate::document::Faults;
 use crate::extract::{COUNT, RECIPIENTS, Reading};
+use crate::fault::{Code, Faults};
 use crate::json::Unreadable;
 use crate::policy_file::RiskEntry;
 use crate::yaml::Step;
@@ -86,17 +86,20 @@ impl Risk {
 
 impl RiskLimits {
     pub(crate) fn compile(entry: &RiskEntry, faults: &mut Faults<'_>) -> Self {
-        let mut note = |key, message: &str, remedy: &str| faults.note(&[RISK, Step::Key(key)], message, remedy);
+        let mut note =
+            |key, code, message: &str, remedy: &str| faults.note(&[RISK, Step::Key(key)], code, message, remedy);
         for (key, score) in [("hold_at", entry.hold_at), ("block_at", entry.block_at)] {
             if score.is_some_and(|score| !(1..=MAX).contains(&score)) {
-                note(key, "the score is not 1 to 100", "choose a score in that range");
+                note(key, Code::OutOfRange, "the score is not 1 to 100", "choose a score in that range");
             }
         }
         if entry.hold_at.zip(entry.block_at).is_some_and(|(hold, block)| hold >= block) {
-            note("hold_at", "`hold_at` is not less than `block_at`", "make it less, or remove it");
+            let message = "`hold_at` is not less than `block_at`";
+            note("hold_at", Code::ThresholdsReversed, message, "make it less, or remove it");
         }
         if entry.hold_at.is_none() && entry.block_at.is_none() {
-            faults.note(&[RISK], "no score is given", "give `hold_at` or `block_at`, or remove the key");
+            let remedy = "give `hold_at` or `block_at`, or remove the key";
+            faults.note(&[RISK], Code::NothingChecked, "no score is given", remedy);
         }
         Self { hold_at: entry.hold_at, block_at: entry.block_at }
     }

@@ -11,9 +11,10 @@ use crate::case::{Case, Opinion};
 use crate::condition::{Quantity, Truth, When};
 use crate::decide::Verdict;
 use crate::destination::{Destination, is_key};
-use crate::document::Faults;
+use crate::fault::{Code, Faults};
+use crate::overlap;
 use crate::policy_file::RuleEntry;
-use crate::yaml::Step;
+use crate::yaml::{Step, below};
 
 /// One entry of `rules`.
 #[derive(Debug)]
@@ -30,15 +31,16 @@ pub(crate) struct Rule {
 /// Compiles the list of a policy.
 pub(crate) fn compile(entries: Option<Vec<RuleEntry>>, faults: &mut Faults<'_>) -> Vec<Rule> {
     if entries.as_ref().is_some_and(Vec::is_empty) {
-        faults.note(&[LIST], "the list is empty", "write a rule or remove the key");
+        faults.note(&[LIST], Code::EmptyList, "the list is empty", "write a rule or remove the key");
     }
+    overlap::check(entries.as_deref().unwrap_or_default(), faults);
     let mut ids = BTreeSet::new();
     let mut rules = Vec::new();
     for (place, entry) in entries.into_iter().flatten().enumerate() {
         let at = [LIST, Step::Item(place)];
         if !ids.insert(entry.id.clone()) {
             let message = format!("there is already a rule `{}`", entry.id);
-            faults.note_below(&at, &[Step::Key("id")], message, "give it another id");
+            faults.note(&below(&at, &[Step::Key("id")]), Code::DuplicateRule, message, "give it another id");
         }
         rules.push(Rule::compile(entry, &at, faults));
     }
@@ -56,9 +58,10 @@ pub(crate) fn check_use(rules: &[Rule], users: &BTreeMap<&str, &Destination>, fa
 
 impl Rule {
     fn compile(entry: RuleEntry, at: &[Step<'_>], faults: &mut Faults<'_>) -> Self {
-        let mut note = |key, message: &str, remedy: &str| faults.note_below(at, &[Step::Key(key)], message, remedy);
+        let mut note =
+            |key, code, message: &str, remedy: &str| faults.note(&below(at, &[Step::Key(key)]), code, message, remedy);
         if !is_key(&entry.id) {
-            note("id", "this is no id of a rule", "use lower-case letters, digits, `.`, `-` and `_`");
+            note("id", Code::BadKey, "this is no id of a rule", "use lower-case letters, digits, `.`, `-` and `_`");
         }
         let (verdict, remedy) = match entry.effect {
             Verdict::Allow => ("allows", "nothing"),
@@ -68,17 +71,20 @@ impl Rule {
         let expires = entry.expires.map(|text| text.parse::<Timestamp>());
         match &expires {
             Some(_) if entry.effect != Verdict::Allow => {
-                note("expires", "only an allow expires; a hold or a deny stays", "remove the key");
+                note("expires", Code::StrictExpires, "only an allow expires; a hold or a deny stays", "remove the key");
             }
-            Some(Err(_)) => note("expires", "this is no point in time", "write it like `2027-01-31T00:00:00Z`"),
+            Some(Err(_)) => {
+                note("expires", Code::BadTime, "this is no point in time", "write it like `2027-01-31T00:00:00Z`");
+            }
             Some(Ok(_)) | None => {}
         }
         for (key, text) in [("reason", &entry.reason), ("remedy", &entry.remedy)] {
             if text.as_ref().is_some_and(|text| text.trim().is_empty() || text.len() > MAX_TEXT) {
-                note(key, "the text is empty or over 500 octets", "write a sentence or remove the key");
+                let remedy = "write a sentence or remove the key";
+                note(key, Code::EmptyText, "the text is empty or over 500 octets", remedy);
             }
         }
-        let at: Vec<Step<'_>> = at.iter().copied().chain([Step::Key("when")]).collect();
+        let at = below(at, &[Step::Key("when")]);
         Self {
             effect: entry.effect,
             when: When::compile(entry.when.unwrap_or_default(), &at, faults),

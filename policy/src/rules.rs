@@ -7,11 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::authority::Authority;
 use crate::destination::{Destination, Index, is_key};
-use crate::document::{DestinationsFile, Faults, LoadError, Source};
+use crate::document::{DestinationsFile, Source};
 use crate::facts::sha256_hex;
+use crate::fault::{Code, Faults, Invalid};
 use crate::policy::{self, Policy};
 use crate::policy_file::PolicyFile;
-use crate::yaml::{self, Step};
+use crate::yaml::{self, Step, below};
 
 /// One immutable snapshot of destinations and policies.
 #[derive(Debug)]
@@ -21,6 +22,13 @@ pub struct Rules {
     policies: BTreeMap<String, Policy>,
     destinations_hash: String,
     texts: Vec<(String, Source)>,
+}
+
+/// A policy's file, compiled as far as it can be read, and what is wrong with it.
+struct Compiled<'a> {
+    id: &'a str,
+    variants: Option<Variants>,
+    faults: Faults<'a>,
 }
 
 /// One policy, as it is and as each environment changes it.
@@ -44,44 +52,28 @@ impl Rules {
         policies: &[(String, Source)],
         credentials: &BTreeSet<String>,
         environment: Option<&str>,
-    ) -> Result<Self, Vec<LoadError>> {
-        let mut errors = Vec::new();
-        let mut compiled = Vec::new();
-        let mut given = BTreeSet::new();
-        for (id, source) in policies {
-            let mut faults = Faults::new(source);
-            if !given.insert(id.as_str()) {
-                faults.note(&[], format_args!("there is already a policy `{id}`"), "keep one of the two files");
-            }
-            match yaml::read::<PolicyFile>(source) {
-                Ok(file) => compiled.push((Variants::compile(id, &file, source, &mut faults), faults)),
-                Err(error) => errors.push(error),
-            }
-        }
-        check_environment(environment, &mut compiled);
+    ) -> Result<Self, Invalid> {
         let mut faults = Faults::new(destinations);
-        let entries = match yaml::read::<DestinationsFile>(destinations) {
-            Ok(file) => compile_destinations(file, credentials, &mut faults),
-            Err(error) => {
-                errors.insert(0, error);
-                errors.extend(compiled.into_iter().flat_map(|(_, faults)| faults.into_errors()));
-                return Err(errors);
-            }
-        };
-        check_policies(&entries, &given, &compiled, &mut faults);
-        for (variants, faults) in &mut compiled {
-            variants.check_use(&entries, faults);
-        }
+        let (file, misshapen) = yaml::survey::<DestinationsFile>(destinations);
+        faults.extend(misshapen);
+        let mut compiled = compile_policies(policies);
+        check_environment(environment, &mut compiled);
+        // Without destinations nothing can be said about what uses what.
+        let entries = file.map(|file| {
+            let entries = compile_destinations(file, credentials, &mut faults);
+            check_use(&entries, &mut compiled, &mut faults);
+            entries
+        });
+        let entries = entries.unwrap_or_default();
         let index = Index::build(&entries, &mut faults);
-        errors.extend(faults.into_errors());
+        let mut found = faults.into_vec();
         let mut policies_by_id = BTreeMap::new();
-        for (variants, faults) in compiled {
-            errors.extend(faults.into_errors());
-            let policy = variants.choose(environment);
-            policies_by_id.insert(policy.id.clone(), policy);
+        for Compiled { id, variants, faults } in compiled {
+            found.extend(faults.into_vec());
+            policies_by_id.extend(variants.map(|variants| (id.to_owned(), variants.choose(environment))));
         }
-        if !errors.is_empty() {
-            return Err(errors);
+        if !found.is_empty() {
+            return Err(Invalid(found));
         }
         let sources = std::iter::once(destinations).chain(policies.iter().map(|(_, source)| source));
         Ok(Self {
@@ -127,7 +119,8 @@ impl Variants {
         for (name, changes) in &file.environments {
             let at = [Step::Key("environments"), Step::Key(name)];
             if !is_key(name) {
-                faults.note(&at, "this is no name of an environment", "use lower-case letters, digits, `-` and `_`");
+                let remedy = "use lower-case letters, digits, `-` and `_`";
+                faults.note(&at, Code::BadKey, "this is no name of an environment", remedy);
             }
             let fixed = [
                 ("id", changes.id.is_some()),
@@ -137,7 +130,7 @@ impl Variants {
             ];
             for (key, _) in fixed.iter().filter(|(_, given)| *given) {
                 let message = format!("an environment cannot change `{key}`");
-                faults.note_below(&at, &[Step::Key(key)], message, "remove the key there");
+                faults.note(&below(&at, &[Step::Key(key)]), Code::FixedKey, message, "remove the key there");
             }
         }
         for (name, changes) in &file.environments {
@@ -176,46 +169,68 @@ fn compile_destinations(
     for (at, entry) in file.destinations.into_iter().enumerate() {
         if !keys.insert(entry.key.clone()) {
             let path = [Step::Key("destinations"), Step::Item(at), Step::Key("key")];
-            faults.note(&path, format_args!("the key `{}` is already taken", entry.key), "give it another");
+            let message = format_args!("the key `{}` is already taken", entry.key);
+            faults.note(&path, Code::DuplicateDestination, message, "give it another");
         }
         destinations.push(Destination::compile(entry, at, credentials, faults));
     }
     destinations
 }
 
-/// Notes destinations whose policy is not there or does not list them.
-fn check_policies(
-    destinations: &[Destination],
-    given: &BTreeSet<&str>,
-    compiled: &[(Variants, Faults<'_>)],
-    faults: &mut Faults<'_>,
-) {
+fn compile_policies(policies: &[(String, Source)]) -> Vec<Compiled<'_>> {
+    let mut given = BTreeSet::new();
+    let mut compiled = Vec::new();
+    for (id, source) in policies {
+        let mut faults = Faults::new(source);
+        if !given.insert(id) {
+            let message = format_args!("there is already a policy `{id}`");
+            faults.note(&[], Code::DuplicatePolicy, message, "keep one of the two files");
+        }
+        let (file, misshapen) = yaml::survey::<PolicyFile>(source);
+        faults.extend(misshapen);
+        let variants = file.map(|file| Variants::compile(id, &file, source, &mut faults));
+        compiled.push(Compiled { id, variants, faults });
+    }
+    compiled
+}
+
+/// Notes what does not fit between destinations and policies, each at its own place.
+fn check_use(destinations: &[Destination], compiled: &mut [Compiled<'_>], faults: &mut Faults<'_>) {
     for (at, destination) in destinations.iter().enumerate() {
         let path = [Step::Key("destinations"), Step::Item(at), Step::Key("policy")];
         let id = &destination.policy;
-        if !given.contains(id.as_str()) {
-            faults.note(&path, format_args!("there is no policy `{id}`"), "add its file or correct the name");
-        }
-        let list = compiled
-            .iter()
-            .map(|(variants, _)| &variants.base)
-            .find(|policy| policy.id == *id)
-            .and_then(|policy| policy.destinations.as_ref());
+        let Some(policy) = compiled.iter().find(|policy| policy.id == id) else {
+            let message = format_args!("there is no policy `{id}`");
+            faults.note(&path, Code::UnknownPolicy, message, "add its file or correct the name");
+            continue;
+        };
+        let list = policy.variants.as_ref().and_then(|variants| variants.base.destinations.as_ref());
         if list.is_some_and(|list| !list.contains(&destination.key)) {
             let message = format!("the policy `{id}` does not list `{}`", destination.key);
-            faults.note(&path, message, "add the key to its `destinations` or choose another policy");
+            let remedy = "add the key to its `destinations` or choose another policy";
+            faults.note(&path, Code::UnlistedDestination, message, remedy);
+        }
+    }
+    for Compiled { variants, faults, .. } in compiled {
+        if let Some(variants) = variants {
+            variants.check_use(destinations, faults);
         }
     }
 }
 
 /// Notes an environment that no policy knows, when there are some that know others: it is likely misspelled.
-fn check_environment(environment: Option<&str>, compiled: &mut [(Variants, Faults<'_>)]) {
+fn check_environment(environment: Option<&str>, compiled: &mut [Compiled<'_>]) {
     let Some(name) = environment else { return };
-    if compiled.iter().any(|(variants, _)| variants.changed.contains_key(name)) {
+    let of = |policy: &Compiled<'_>, knows: fn(&Variants, &str) -> bool| {
+        policy.variants.as_ref().is_some_and(|variants| knows(variants, name))
+    };
+    if compiled.iter().any(|policy| of(policy, |variants, name| variants.changed.contains_key(name))) {
         return;
     }
-    if let Some((_, faults)) = compiled.iter_mut().find(|(variants, _)| !variants.changed.is_empty()) {
+    let other = compiled.iter_mut().find(|policy| of(policy, |variants, _| !variants.changed.is_empty()));
+    if let Some(Compiled { faults, .. }) = other {
         let message = format!("the gate is in the environment `{name}`, which no policy has");
-        faults.note(&[Step::Key("environments")], message, "correct the gate's setting, or add the environment");
+        let remedy = "correct the gate's setting, or add the environment";
+        faults.note(&[Step::Key("environments")], Code::UnknownEnvironment, message, remedy);
     }
 }

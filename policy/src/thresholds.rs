@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use crate::case::{Case, Opinion};
 use crate::decimal::Decimal;
-use crate::document::Faults;
+use crate::fault::{Code, Faults};
 use crate::policy_file::Limits;
 use crate::yaml::Step;
 
@@ -23,7 +23,8 @@ impl Thresholds {
     pub(crate) fn compile(under: Option<Limits>, over: Option<Limits>, faults: &mut Faults<'_>) -> Self {
         for (key, limits) in [(UNDER, &under), (OVER, &over)] {
             if limits.as_ref().is_some_and(|limits| limits.0.is_empty()) {
-                faults.note(&[Step::Key(key)], "no limit is given", "give a number or remove the key");
+                let remedy = "give a number or remove the key";
+                faults.note(&[Step::Key(key)], Code::NothingChecked, "no limit is given", remedy);
             }
         }
         let limits = |limits: Option<Limits>| limits.map(|limits| limits.0).unwrap_or_default();
@@ -31,7 +32,7 @@ impl Thresholds {
         for (name, limit) in &under {
             if over.get(name).is_some_and(|over| limit > over) {
                 let message = format!("`auto_approve_under` is greater than `require_approval_over` for `{name}`");
-                faults.note(&[Step::Key(UNDER)], message, "make it at most as great");
+                faults.note(&[Step::Key(UNDER)], Code::ThresholdsReversed, message, "make it at most as great");
             }
         }
         Self { under, over }

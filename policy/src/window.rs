@@ -6,9 +6,9 @@ use jiff::Timestamp;
 use jiff::civil::Weekday;
 use jiff::tz::{TimeZone, TimeZoneDatabase};
 
-use crate::document::Faults;
+use crate::fault::{Code, Faults};
 use crate::policy_file::{Day, TimeEntry};
-use crate::yaml::Step;
+use crate::yaml::{Step, below};
 
 /// Days and hours. Where the end is before the beginning the window goes past midnight and belongs to the day on which
 /// it begins.
@@ -26,13 +26,18 @@ pub(crate) struct Window {
 impl Window {
     pub(crate) fn compile(entry: TimeEntry, at: &[Step<'_>], faults: &mut Faults<'_>) -> Option<Self> {
         let mut note =
-            |key, message: &str, remedy: &str| faults.note_below(at, &[Step::Key(key)], message.to_owned(), remedy);
+            |key, code, message: &str, remedy: &str| faults.note(&below(at, &[Step::Key(key)]), code, message, remedy);
         if entry.days.as_ref().is_some_and(Vec::is_empty) {
-            note("days", "the list is empty", "list days or remove the key for every day");
+            note("days", Code::EmptyList, "the list is empty", "list days or remove the key for every day");
         }
         let zone = TimeZoneDatabase::bundled().get(&entry.zone).ok();
         if zone.is_none() {
-            note("zone", "there is no such time zone", "name one of the IANA database, such as `Europe/Berlin`");
+            note(
+                "zone",
+                Code::BadZone,
+                "there is no such time zone",
+                "name one of the IANA database, such as `Europe/Berlin`",
+            );
         }
         let hours = match (entry.from.as_deref(), entry.to.as_deref()) {
             (None, None) => Some((0, MIDNIGHT)),
@@ -40,12 +45,19 @@ impl Window {
             (Some(_), None) | (None, Some(_)) => None,
         };
         match hours {
-            None => note("from", "`from` and `to` are not two times", "write both like `09:00` and `17:30`"),
+            None => {
+                note("from", Code::BadTime, "`from` and `to` are not two times", "write both like `09:00` and `17:30`")
+            }
             Some((from, to)) if from % MIDNIGHT == to % MIDNIGHT && (from, to) != (0, MIDNIGHT) => {
-                note("from", "the window is empty", "write another end, or remove both for the whole day");
+                note(
+                    "from",
+                    Code::EmptyWindow,
+                    "the window is empty",
+                    "write another end, or remove both for the whole day",
+                );
             }
             Some((0, MIDNIGHT)) if entry.days.is_none() => {
-                note("zone", "the window is all of time", "list days or hours, or remove `time`");
+                note("zone", Code::MatchesAll, "the window is all of time", "list days or hours, or remove `time`");
             }
             Some(_) => {}
         }

@@ -91,11 +91,8 @@ fn load(name: &str, cases: &Cases, environment: Option<&str>) -> Rules {
     let source = |name: String, text: &String| Source { name, text: text.clone() };
     let policies = cases.policies.iter().map(|(id, text)| (id.clone(), source(format!("{name}/{id}.yaml"), text)));
     let destinations = source(format!("{name}/destinations.yaml"), &cases.destinations);
-    Rules::load(&destinations, &policies.collect::<Vec<_>>(), &cases.credentials, environment).unwrap_or_else(
-        |errors| {
-            panic!("{}", errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
-        },
-    )
+    Rules::load(&destinations, &policies.collect::<Vec<_>>(), &cases.credentials, environment)
+        .unwrap_or_else(|invalid| panic!("{invalid}"))
 }
 
 fn check(name: &str, rules: &Rules, request: &Request) {

@@ -126,7 +126,7 @@ fn read_config(path: &Path, variable: impl Fn(&str) -> Option<String>) -> Result
     let has_content = text.lines().any(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty());
     let mut raw: RawConfig = if has_content {
         let source = Source { name: path.display().to_string(), text };
-        yaml::read(&source).map_err(|error| anyhow::anyhow!("{error}"))?
+        yaml::read(&source)?
     } else {
         RawConfig::default()
     };

@@ -91,17 +91,14 @@ fn read_rules(config: &Config, credentials: BTreeSet<String>) -> Result<Rules> {
         let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         policies.push((id, source(&path)?));
     }
-    Rules::load(&destinations, &policies, &credentials, config.environment.as_deref()).map_err(|errors| {
-        let lines: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        anyhow!("{}", lines.join("\n"))
-    })
+    Ok(Rules::load(&destinations, &policies, &credentials, config.environment.as_deref())?)
 }
 
 fn read_credentials(path: &Path) -> Result<BTreeMap<String, Credential>> {
     if !path.exists() {
         return Ok(BTreeMap::new());
     }
-    let raw: RawCredentials = yaml::read(&source(path)?).map_err(|error| anyhow!("{error}"))?;
+    let raw: RawCredentials = yaml::read(&source(path)?)?;
     raw.check().map_err(|faults| anyhow!("{}: {}", path.display(), faults.join("\n")))
 }
 
