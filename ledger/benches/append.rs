@@ -6,7 +6,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,18 +22,20 @@ struct Figures {
     rate: f64,
     /// 99 of 100 appends took at most this long.
     p99: Duration,
-    /// Processor time of the whole process per append.
+    /// Processor time of the whole process per append, that of the waiters included.
     cpu: Duration,
+    /// Processor time of the threads that write and index, per append.
+    own: Duration,
 }
 
 fn main() {
-    println!("waiters   raw/s  p99 ms  cpu us   ledger/s  p99 ms  cpu us   ratio");
+    println!("waiters   raw/s  p99 ms  cpu us  own us   ledger/s  p99 ms  cpu us  own us   ratio");
     for waiters in numbers_of_waiters() {
         let raw = raw(waiters);
         let ledger = ledger(waiters);
         let columns = |figures: &Figures| {
-            let (p99, cpu) = (figures.p99.as_secs_f64() * 1e3, figures.cpu.as_secs_f64() * 1e6);
-            format!("{:>8.0} {p99:>7.2} {cpu:>7.1}", figures.rate)
+            let [p99, cpu, own] = [figures.p99 * 1000, figures.cpu, figures.own].map(|time| time.as_secs_f64());
+            format!("{:>8.0} {p99:>7.2} {:>7.1} {:>7.1}", figures.rate, cpu * 1e6, own * 1e6)
         };
         println!("{waiters:>7} {}   {}   {:>5.2}", columns(&raw), columns(&ledger), ledger.rate / raw.rate);
     }
@@ -50,7 +52,8 @@ fn raw(waiters: usize) -> Figures {
     let home = tempfile::tempdir().unwrap();
     let file = OpenOptions::new().append(true).create(true).open(home.path().join("raw")).unwrap();
     let (queue, receiver) = sync_channel::<Append>(QUEUE);
-    let writer = thread::spawn(move || write_raw(file, &receiver));
+    let writer = thread::Builder::new().name("raw-writer".to_owned());
+    let writer = writer.spawn(move || write_raw(file, &receiver)).unwrap();
     let figures = measure(waiters, |waiter| {
         let queue = queue.clone();
         move |turn| {
@@ -112,7 +115,7 @@ fn entry(waiter: usize, turn: u64) -> Draft {
 
 /// Runs `waiters` threads that append one thing after the other for a while.
 fn measure<A: FnMut(u64) + Send>(waiters: usize, appender: impl Fn(usize) -> A) -> Figures {
-    let (start, cpu) = (Instant::now(), cpu_time());
+    let (start, cpu, own) = (Instant::now(), cpu_time(), own_time());
     let run = |mut append: A| {
         let mut samples = Vec::new();
         for turn in 0.. {
@@ -129,11 +132,14 @@ fn measure<A: FnMut(u64) + Send>(waiters: usize, appender: impl Fn(usize) -> A) 
         let threads: Vec<_> = (0..waiters).map(appender).map(|append| scope.spawn(|| run(append))).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
-    let (took, cpu) = (start.elapsed(), cpu_time() - cpu);
+    let took = start.elapsed();
+    // The index follows within a second.
+    thread::sleep(Duration::from_millis(1500));
+    let (cpu, own) = (cpu_time() - cpu, own_time() - own);
     samples.sort_unstable();
     let count = samples.len() as u32;
     let p99 = samples.get(samples.len() * 99 / 100).copied().unwrap_or_default();
-    Figures { rate: f64::from(count) / took.as_secs_f64(), p99, cpu: cpu / count }
+    Figures { rate: f64::from(count) / took.as_secs_f64(), p99, cpu: cpu / count, own: own / count }
 }
 
 /// Processor time of this process so far.
@@ -143,6 +149,20 @@ fn cpu_time() -> Duration {
     // The 14th and 15th of all: ticks in user and in system mode, a hundredth of a second each.
     let ticks: u64 = fields.iter().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
     Duration::from_millis(ticks * 10)
+}
+
+/// Processor time so far of the threads that write and index.
+fn own_time() -> Duration {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let is_own = |task: &PathBuf| {
+        let name = std::fs::read_to_string(task.join("comm")).unwrap();
+        ["raw-writer", "ledger-", "sled-io-"].iter().any(|own| name.starts_with(own))
+    };
+    let nanos = tasks.filter(is_own).map(|task| {
+        let schedstat = std::fs::read_to_string(task.join("schedstat")).unwrap();
+        schedstat.split(' ').next().unwrap().parse::<u64>().unwrap()
+    });
+    Duration::from_nanos(nanos.sum())
 }
 
 /// Submissions that may wait; more than there are waiters.

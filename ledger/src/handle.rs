@@ -3,24 +3,27 @@
 //! Contains no rules of its own.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use std::thread::JoinHandle;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
 
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
 use crate::append::{AppendError, Receipt};
 use crate::event::Draft;
+use crate::follower::Follower;
 use crate::home::Home;
 use crate::intent::{Intent, State};
 use crate::open::{self, OpenError, Opened};
 use crate::principal::Principal;
 use crate::query::{self, Query, ReadError};
+use crate::shared::Shared;
 use crate::texts;
 use crate::verify::{Verified, VerifyError, survey};
-use crate::writer::{Answer, Message, Published, Shared, Submission, Writer};
+use crate::writer::{Answer, Message, Submission, Urgency, Writer};
 
 /// An open ledger. Clones share it; the directory is free again when the last one is gone.
 #[derive(Clone, Debug)]
@@ -55,8 +58,14 @@ struct Inner {
     origin: String,
     shared: Arc<Shared>,
     queue: SyncSender<Message>,
-    /// Taken by whoever stops the writer.
-    thread: Mutex<Option<JoinHandle<()>>>,
+    /// Taken by whoever stops them.
+    threads: Mutex<Option<Threads>>,
+}
+
+/// The writer, and the follower with what closing the index came to.
+struct Threads {
+    writer: JoinHandle<()>,
+    follower: JoinHandle<Result<(), AppendError>>,
 }
 
 // === impl Ledger ===
@@ -79,16 +88,15 @@ impl Ledger {
         let Opened { lock, origin, store, book, head, journal, torn_bytes } = open::open(&options.dir)?;
         let mut interrupted: Vec<_> = book.executions.values().cloned().collect();
         interrupted.sort_by(|a, b| a.correlation_id.cmp(&b.correlation_id));
-        let (seq, _) = watch::channel(head.seq);
-        let published = RwLock::new(Published { book, head, fresh: Vec::new() });
-        let shared = Arc::new(Shared { lock, store, published, seq, latch: OnceLock::new() });
+        let executions = book.executions.keys().cloned().collect();
+        let shared = Arc::new(Shared::new(lock, store, book, head));
         let (queue, receiver) = sync_channel(options.queue.max(1));
-        let writer = Writer { shared: Arc::clone(&shared), queue: receiver, journal, step: None };
-        let thread = std::thread::Builder::new().name("ledger-writer".to_owned()).spawn(move || writer.run());
-        let thread = thread.map_err(|source| OpenError::Io { path: options.dir.clone(), source })?;
+        let writer = Writer::new(Arc::clone(&shared), receiver, journal);
+        let threads = Threads::start(writer, Follower { shared: Arc::clone(&shared), executions });
+        let threads = threads.map_err(|source| OpenError::Io { path: options.dir.clone(), source })?;
         let home = Home::new(&options.dir);
-        let thread = Mutex::new(Some(thread));
-        let ledger = Ledger { inner: Arc::new(Inner { home, origin, shared, queue, thread }) };
+        let threads = Mutex::new(Some(threads));
+        let ledger = Ledger { inner: Arc::new(Inner { home, origin, shared, queue, threads }) };
         for draft in open::recovery(interrupted, torn_bytes) {
             // One by one: each is complete in itself, and the next start finishes what this one does not.
             ledger.append_blocking(vec![draft]).map_err(OpenError::Recovery)?;
@@ -99,15 +107,19 @@ impl Ledger {
     /// Records drafts, all of them or none, next to each other, and returns once they are durable. Dropping the future
     /// after its first poll does not cancel the append.
     pub async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Receipt>, AppendError> {
-        let (sender, receiver) = oneshot::channel();
-        self.submit(drafts, Box::new(move |answer| drop(sender.send(answer))))?;
-        receiver.await.unwrap_or_else(|_| Err(self.stopped()))
+        self.append_by(drafts, Urgency::Now).await
+    }
+
+    /// Like [`Ledger::append`], for what nothing waits for: recorded together with the next append that is urgent, or
+    /// after two milliseconds if there is none.
+    pub async fn append_soon(&self, drafts: Vec<Draft>) -> Result<Vec<Receipt>, AppendError> {
+        self.append_by(drafts, Urgency::Soon).await
     }
 
     /// Like [`Ledger::append`], for threads that may block.
     pub fn append_blocking(&self, drafts: Vec<Draft>) -> Result<Vec<Receipt>, AppendError> {
         let (sender, receiver) = sync_channel(1);
-        self.submit(drafts, Box::new(move |answer| drop(sender.send(answer))))?;
+        self.submit(drafts, Urgency::Now, Box::new(move |answer| drop(sender.send(answer))))?;
         receiver.recv().unwrap_or_else(|_| Err(self.stopped()))
     }
 
@@ -170,17 +182,24 @@ impl Ledger {
 
     /// Why the ledger is closed to appends, if it is. Only a restart opens it again.
     pub fn latched(&self) -> Option<String> {
-        self.inner.shared.latch.get().cloned()
+        self.inner.shared.latched().cloned()
     }
 
-    /// Stops the writer after everything already submitted, and flushes the index.
+    /// Stops after everything already submitted, and flushes the index.
     pub fn close(self) -> Result<(), AppendError> {
         self.inner.stop()
     }
 
-    fn submit(&self, drafts: Vec<Draft>, answer: Answer) -> Result<(), AppendError> {
+    async fn append_by(&self, drafts: Vec<Draft>, urgency: Urgency) -> Result<Vec<Receipt>, AppendError> {
+        let (sender, receiver) = oneshot::channel();
+        self.submit(drafts, urgency, Box::new(move |answer| drop(sender.send(answer))))?;
+        receiver.await.unwrap_or_else(|_| Err(self.stopped()))
+    }
+
+    fn submit(&self, drafts: Vec<Draft>, urgency: Urgency, answer: Answer) -> Result<(), AppendError> {
         self.inner.shared.check_open()?;
-        self.inner.queue.try_send(Message::Submit(Submission { drafts, answer })).map_err(|error| match error {
+        let message = Message::Submit(Submission { drafts, urgency, answer });
+        self.inner.queue.try_send(message).map_err(|error| match error {
             TrySendError::Disconnected(_) => self.stopped(),
             TrySendError::Full(_) => AppendError::Busy,
         })
@@ -203,15 +222,15 @@ impl Ledger {
 
 impl Inner {
     fn stop(&self) -> Result<(), AppendError> {
-        let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(()) };
-        let (sender, receiver) = sync_channel(1);
-        let stopped = match self.queue.send(Message::Stop(sender)) {
-            Err(_) => self.shared.check_open(),
-            Ok(()) => receiver.recv().unwrap_or_else(|_| self.shared.check_open()),
-        };
-        // A panic of the writer has latched the ledger, which is what `stopped` then says.
-        drop(thread.join());
-        stopped
+        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Threads { writer, follower }) = threads else { return Ok(()) };
+        // A writer that is gone already has ended by a panic, and joining it says so.
+        drop(self.queue.send(Message::Stop));
+        match (writer.join(), follower.join()) {
+            (Ok(()), Ok(flushed)) => flushed,
+            // A panic has latched the ledger.
+            (Err(_), _) | (_, Err(_)) => self.shared.check_open(),
+        }
     }
 }
 
@@ -225,6 +244,19 @@ impl Drop for Inner {
     fn drop(&mut self) {
         // Nobody is left to hear an error; the journal is durable in any case.
         drop(self.stop());
+    }
+}
+
+// === impl Threads ===
+
+impl Threads {
+    /// If the writer cannot be started the follower, which nobody will ever tell anything, is told that it can end.
+    fn start(writer: Writer, follower: Follower) -> io::Result<Threads> {
+        let shared = Arc::clone(&follower.shared);
+        let follower = thread::Builder::new().name("ledger-follower".to_owned()).spawn(move || follower.run())?;
+        let writer = thread::Builder::new().name("ledger-writer".to_owned()).spawn(move || writer.run());
+        let writer = writer.inspect_err(|_| shared.backlog.complete())?;
+        Ok(Threads { writer, follower })
     }
 }
 
@@ -249,10 +281,10 @@ mod tests {
             writer.wait();
             drop(answer);
         };
-        ledger.submit(draft(), Box::new(hold)).unwrap();
+        ledger.submit(draft(), Urgency::Now, Box::new(hold)).unwrap();
         barrier.wait();
         for _ in 0..2 {
-            ledger.submit(draft(), Box::new(drop)).unwrap();
+            ledger.submit(draft(), Urgency::Now, Box::new(drop)).unwrap();
         }
         assert!(matches!(ledger.append_blocking(draft()), Err(AppendError::Busy)));
         assert_eq!(ledger.latched(), None);
@@ -269,7 +301,7 @@ mod tests {
         let open = || Ledger::open(Options { dir: home.path().to_owned(), queue: 64 }).unwrap();
         let draft = || vec![Draft::new(EventType::GateStarted)];
         let ledger = open();
-        ledger.submit(draft(), Box::new(|_| panic!("the writer dies here"))).unwrap();
+        ledger.submit(draft(), Urgency::Now, Box::new(|_| panic!("the writer dies here"))).unwrap();
         // Whether this one is still queued or comes too late, it is refused and nobody waits for ever.
         assert!(matches!(ledger.append_blocking(draft()), Err(AppendError::Latched(_))));
         assert!(ledger.clone().close().is_err());

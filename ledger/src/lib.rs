@@ -30,12 +30,14 @@
 //! ```
 
 mod append;
+mod backlog;
 mod batch;
 pub mod chain;
 pub mod checkpoint;
 pub mod crash;
 mod durable;
 mod event;
+mod follower;
 mod handle;
 mod home;
 mod intent;
@@ -46,6 +48,7 @@ mod open;
 mod principal;
 mod query;
 mod sealed;
+mod shared;
 mod state;
 mod store;
 mod texts;

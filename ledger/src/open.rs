@@ -249,10 +249,12 @@ impl Replay {
     }
 
     fn apply(&mut self) -> Result<(), OpenError> {
-        let Some((last, position)) = &self.end else { return Ok(()) };
-        let batch = std::mem::replace(&mut self.batch, Batch::behind(Some(last.clone())));
+        let Some((link, position)) = &self.end else { return Ok(()) };
+        let batch = std::mem::replace(&mut self.batch, Batch::behind(Some(link.clone())));
+        let Some(last) = batch.entries.last() else { return Ok(()) };
         self.book.merge(&batch.changes);
-        self.store.apply(batch.entries.iter(), &batch.changes, &self.book, position)?;
+        let applied = Applied::up_to(&last.event, position, &self.book);
+        self.store.apply(batch.entries.iter(), &batch.changes, &applied)?;
         self.book.settled.clear();
         Ok(())
     }

@@ -87,6 +87,18 @@ impl Book {
         self.operators.extend(changes.operators.clone());
     }
 
+    /// Forgets intents that are over, once the store has them. They cannot change any more.
+    pub(crate) fn forget_settled(&mut self, stored: &Changes) {
+        for (id, _) in stored.intents.iter().filter(|(_, intent)| intent.state.is_terminal()) {
+            self.settled.remove(id);
+        }
+    }
+
+    /// How many open intents, executions, agents and operators there are.
+    pub(crate) fn live(&self) -> [usize; 4] {
+        [self.open.len(), self.executions.len(), self.agents.len(), self.operators.len()]
+    }
+
     /// An intent held in memory.
     pub(crate) fn intent(&self, id: &str) -> Option<&Intent> {
         self.open.get(id).or_else(|| self.settled.get(id))

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use sled::{Batch, IVec};
 
 use crate::chain::{Entry, Link};
+use crate::event::Event;
 use crate::intent::Intent;
 use crate::journal::Position;
 use crate::principal::Principal;
@@ -70,6 +71,16 @@ pub(crate) enum StoreError {
     Sled(#[from] sled::Error),
 }
 
+// === impl Applied ===
+
+impl Applied {
+    /// The index up to `last`, whose line is at `position`. `book` is the state after it.
+    pub(crate) fn up_to(last: &Event, position: &Position, book: &Book) -> Applied {
+        let prev_hash = last.prev_hash.clone();
+        Applied { last: Link::of(last), prev_hash, position: position.clone(), live: book.live() }
+    }
+}
+
 // === impl Store ===
 
 impl Store {
@@ -90,34 +101,26 @@ impl Store {
         book.executions = self.records::<Execution>(b'e')?.collect::<Result<_, _>>()?;
         book.agents = self.records::<Principal>(b'a')?.collect::<Result<_, _>>()?;
         book.operators = self.records::<Principal>(b'u')?.collect::<Result<_, _>>()?;
-        let live = live(&book);
+        let live = book.live();
         if live != applied.live {
             return Err(StoreError::Damaged(format!("{:?} open records expected, {live:?} found", applied.live)));
         }
         Ok(Some((applied, book)))
     }
 
-    /// Applies durable entries in one step. `book` is the state after them.
+    /// Applies durable entries, which make the index come as far as `applied`, in one step.
     pub(crate) fn apply<'a>(
         &self,
         entries: impl Iterator<Item = &'a Entry> + Clone,
         changes: &Changes,
-        book: &Book,
-        position: &Position,
+        applied: &Applied,
     ) -> Result<(), StoreError> {
-        let Some(last) = entries.clone().last() else { return Ok(()) };
         let mut batch = Batch::default();
         put_blocks(&mut batch, entries.clone());
         let count = entries.clone().count();
         put_index(&mut batch, entries);
         put_views(&mut batch, changes)?;
-        let applied = Applied {
-            last: Link::of(&last.event),
-            prev_hash: last.event.prev_hash.clone(),
-            position: position.clone(),
-            live: live(book),
-        };
-        batch.insert(b"m", encode(&applied)?);
+        batch.insert(b"m", encode(applied)?);
         guarded(|| self.db.apply_batch(batch))?;
         collect_garbage(count);
         Ok(())
@@ -301,10 +304,6 @@ fn collect_garbage(entries: usize) {
     for _ in 0..3 + entries / 8 {
         crossbeam_epoch::pin().flush();
     }
-}
-
-fn live(book: &Book) -> [usize; 4] {
-    [book.open.len(), book.executions.len(), book.agents.len(), book.operators.len()]
 }
 
 fn key(tag: u8, rest: &[u8]) -> Vec<u8> {

@@ -4,36 +4,31 @@
 //! durable. After any failure it writes nothing more: every later submission is refused until a restart has verified
 //! what is on disk.
 //!
-//! The index follows in larger steps: once it lacks [`STEP_ENTRIES`], [`STEP_AFTER`] the first of them, and when the
-//! ledger closes. It costs several times what the journal costs if every commit goes there by itself, because the cost
-//! is in keys and pages and not in entries; and a send opened and closed within one step never enters its views. So it
-//! is a bounded number of entries behind, fewer than `STEP_ENTRIES` and one group. Readers get those from memory, a
-//! start after a crash from the journal. The price: if the journal lost its end between a crash and that start, it shows
-//! only as far as the index had come.
+//! What nobody waits for, such as the outcome of a live request, is in no hurry: it shares the `fdatasync` of the next
+//! submission that is. A commit of its own would stand in front of that connection's next request.
 
 use std::ops::Range;
-use std::sync::mpsc::{Receiver, SyncSender};
-use std::sync::{Arc, OnceLock, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::sync::watch;
 
 use crate::append::{AppendError, Receipt};
+use crate::backlog::Step;
 use crate::batch::Batch;
-use crate::chain::{Entry, Link};
+use crate::chain::Entry;
 use crate::crash;
 use crate::event::Draft;
-use crate::home::Lock;
 use crate::journal::{Journal, Position};
-use crate::state::{Book, Changes};
-use crate::store::Store;
+use crate::shared::Shared;
+use crate::store::Applied;
 use crate::verify::day_of;
 
 /// What the writer receives.
 pub(crate) enum Message {
-    /// Ends the writer after what was queued before; answered when everything is flushed.
-    Stop(SyncSender<Result<(), AppendError>>),
+    /// Ends the writer after what was queued before.
+    Stop,
     /// Wants to be recorded.
     Submit(Submission),
 }
@@ -41,125 +36,79 @@ pub(crate) enum Message {
 /// Drafts that are recorded together, and whom to tell.
 pub(crate) struct Submission {
     pub(crate) drafts: Vec<Draft>,
+    pub(crate) urgency: Urgency,
     pub(crate) answer: Answer,
+}
+
+/// Whether somebody waits for a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Urgency {
+    /// Recorded with the next one that is urgent, and after [`PATIENCE`] in any case.
+    Soon,
+    /// Recorded at once.
+    Now,
 }
 
 /// Called exactly once. Whoever waits may be gone by then; that does not cancel anything.
 pub(crate) type Answer = Box<dyn FnOnce(Result<Vec<Receipt>, AppendError>) + Send>;
 
-/// What the writer shares with everybody who reads.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// Held as long as anybody uses the directory.
-    #[expect(dead_code, reason = "held, never read")]
-    pub(crate) lock: Lock,
-    /// The index; lacks what is in [`Published::fresh`].
-    pub(crate) store: Store,
-    /// Replaced by the writer only.
-    pub(crate) published: RwLock<Published>,
-    /// Number of the last durable entry.
-    pub(crate) seq: watch::Sender<u64>,
-    /// Why the ledger is closed. Set once; only a restart, which verifies, starts over.
-    pub(crate) latch: OnceLock<String>,
-}
-
-/// The durable state of the ledger.
-#[derive(Debug)]
-pub(crate) struct Published {
-    pub(crate) book: Book,
-    pub(crate) head: Link,
-    /// Durable entries that the index does not hold yet, in order, by commit.
-    pub(crate) fresh: Vec<Arc<Vec<Entry>>>,
-}
-
 /// The thread's own state.
 pub(crate) struct Writer {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) queue: Receiver<Message>,
-    pub(crate) journal: Journal,
-    /// The next step of the index, if it lacks anything.
-    pub(crate) step: Option<Step>,
+    shared: Arc<Shared>,
+    queue: Receiver<Message>,
+    journal: Journal,
+    stopped: bool,
 }
 
-/// What the entries in [`Published::fresh`] amount to.
-pub(crate) struct Step {
-    /// When the first of them was committed.
-    since: Instant,
-    entries: usize,
-    changes: Changes,
-    /// Where the last of them is.
-    position: Position,
-}
-
-/// Latches the ledger if the thread ends by a panic, so that nobody waits for an answer that cannot come.
-struct Watchdog(Arc<Shared>);
-
-// === impl Shared ===
-
-impl Shared {
-    /// Reads the published state. A poisoned lock is no reason to stop: a panicking writer has latched the ledger.
-    pub(crate) fn read<T>(&self, read: impl FnOnce(&Published) -> T) -> T {
-        read(&self.published.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Closes the ledger; the first reason stays.
-    pub(crate) fn latch(&self, reason: String) -> AppendError {
-        AppendError::Latched(self.latch.get_or_init(|| reason).clone())
-    }
-
-    /// Refuses if the ledger is closed.
-    pub(crate) fn check_open(&self) -> Result<(), AppendError> {
-        self.latch.get().map_or(Ok(()), |reason| Err(AppendError::Latched(reason.clone())))
-    }
-
-    fn change(&self, change: impl FnOnce(&mut Published)) {
-        change(&mut self.published.write().unwrap_or_else(PoisonError::into_inner));
-    }
-}
+/// Lets the follower finish whatever ended the thread, and latches the ledger if that was a panic, so that nobody waits
+/// for an answer that cannot come.
+struct End(Arc<Shared>);
 
 // === impl Writer ===
 
 impl Writer {
+    pub(crate) fn new(shared: Arc<Shared>, queue: Receiver<Message>, journal: Journal) -> Writer {
+        Writer { shared, queue, journal, stopped: false }
+    }
+
     /// Serves until told to stop or until nobody is left who could submit.
     pub(crate) fn run(mut self) {
-        let _watchdog = Watchdog(Arc::clone(&self.shared));
-        while let Some(message) = self.next() {
-            let (group, stop) = self.gather(message);
+        let _end = End(Arc::clone(&self.shared));
+        while let Some(group) = self.gather() {
             self.commit(group);
-            self.index_if_due();
-            if let Some(answer) = stop {
-                self.index();
-                let flushed = self.shared.store.flush().map_err(|error| self.shared.latch(error.to_string()));
-                // Whoever asked to stop may be gone; the writer stops all the same.
-                drop(answer.send(flushed));
-                return;
-            }
+            self.shared.backlog.wait_for_room();
         }
     }
 
-    /// Waits for the next message; `None` if none can come. The index does not wait for one longer than its time.
-    fn next(&mut self) -> Option<Message> {
-        if let Some(step) = &self.step {
-            match self.queue.recv_timeout(STEP_AFTER.saturating_sub(step.since.elapsed())) {
-                Err(_) => self.index(),
-                Ok(message) => return Some(message),
+    /// The submissions of the next commit, in order; `None` when no more will come. While one group is being synced the
+    /// next one gathers by itself.
+    fn gather(&mut self) -> Option<Vec<Submission>> {
+        let mut group: Vec<Submission> = Vec::new();
+        let mut urgency = Urgency::Soon;
+        let mut until = None;
+        while !self.stopped && group.len() < MAX_GROUP {
+            match self.next(urgency, until) {
+                None => break,
+                Some(Message::Stop) => self.stopped = true,
+                Some(Message::Submit(submission)) => {
+                    urgency = urgency.max(submission.urgency);
+                    until.get_or_insert_with(|| Instant::now() + PATIENCE);
+                    group.push(submission);
+                }
             }
         }
-        self.queue.recv().ok()
+        (!group.is_empty()).then_some(group)
     }
 
-    /// Takes what waits already: while one group is being synced the next one gathers by itself.
-    fn gather(&self, first: Message) -> (Vec<Submission>, Option<SyncSender<Result<(), AppendError>>>) {
-        let mut group = Vec::new();
-        let mut next = Some(first);
-        while let Some(message) = next {
-            match message {
-                Message::Stop(answer) => return (group, Some(answer)),
-                Message::Submit(submission) => group.push(submission),
+    /// The next message that the group being gathered can wait for.
+    fn next(&self, urgency: Urgency, until: Option<Instant>) -> Option<Message> {
+        match (urgency, until) {
+            (Urgency::Now, _) => self.queue.try_recv().ok(),
+            (Urgency::Soon, None) => self.queue.recv().ok(),
+            (Urgency::Soon, Some(until)) => {
+                self.queue.recv_timeout(until.saturating_duration_since(Instant::now())).ok()
             }
-            next = if group.len() < MAX_GROUP { self.queue.try_recv().ok() } else { None };
         }
-        (group, None)
     }
 
     fn commit(&mut self, group: Vec<Submission>) {
@@ -173,7 +122,7 @@ impl Writer {
         let entries = Arc::new(entries);
         let written = self.write(&entries);
         if let (Ok(Some(_)), Some(head)) = (&written, last) {
-            self.publish(head, &entries, &changes);
+            self.shared.publish(head, Arc::clone(&entries), &changes);
         }
         for (answer, checked) in checked {
             // A refusal stands whatever became of the others: it was given against entries that come before it.
@@ -183,12 +132,9 @@ impl Writer {
             }));
         }
         crash::point("waiters.woken");
-        // Dying before or inside the next step of the index leaves it behind; opening replays what it lacks.
-        if let Ok(Some(position)) = written {
-            let step = self.step.get_or_insert_with(|| Step::new(position.clone()));
-            step.entries += entries.len();
-            step.changes.absorb(changes);
-            step.position = position;
+        if let (Ok(Some(position)), Some(last)) = (written, entries.last()) {
+            let applied = self.shared.read(|published| Applied::up_to(&last.event, &position, &published.book));
+            self.shared.backlog.add(Step::new(applied, changes, entries.len()));
         }
     }
 
@@ -204,7 +150,7 @@ impl Writer {
     /// Makes the entries durable; `None` if there are none. Any error latches.
     fn write(&mut self, entries: &[Entry]) -> Result<Option<Position>, String> {
         let Some(first) = entries.first() else { return Ok(None) };
-        if let Some(reason) = self.shared.latch.get() {
+        if let Some(reason) = self.shared.latched() {
             return Err(reason.clone());
         }
         let lines = entries.iter().map(|entry| entry.line.as_str());
@@ -215,60 +161,16 @@ impl Writer {
             reason
         })
     }
-
-    fn publish(&self, head: Link, entries: &Arc<Vec<Entry>>, changes: &Changes) {
-        let seq = head.seq;
-        self.shared.change(|published| {
-            published.book.merge(changes);
-            published.head = head;
-            published.fresh.push(Arc::clone(entries));
-        });
-        self.shared.seq.send_replace(seq);
-    }
-
-    fn index_if_due(&mut self) {
-        if self.step.as_ref().is_some_and(Step::is_due) {
-            self.index();
-        }
-    }
-
-    /// Brings the index up to date. Until then readers get from memory what it lacks.
-    fn index(&mut self) {
-        let Some(step) = self.step.take().filter(|_| self.shared.latch.get().is_none()) else { return };
-        let applied = self.shared.read(|published| {
-            let entries = published.fresh.iter().flat_map(|entries| entries.iter());
-            self.shared.store.apply(entries, &step.changes, &published.book, &step.position)
-        });
-        match applied {
-            Err(error) => drop(self.shared.latch(error.to_string())),
-            Ok(()) => self.shared.change(|published| {
-                published.book.settled.clear();
-                published.fresh.clear();
-            }),
-        }
-        crash::point("store.applied");
-    }
 }
 
-// === impl Step ===
+// === impl End ===
 
-impl Step {
-    fn new(position: Position) -> Step {
-        Step { since: Instant::now(), entries: 0, changes: Changes::default(), position }
-    }
-
-    fn is_due(&self) -> bool {
-        self.entries >= STEP_ENTRIES || self.since.elapsed() >= STEP_AFTER
-    }
-}
-
-// === impl Watchdog ===
-
-impl Drop for Watchdog {
+impl Drop for End {
     fn drop(&mut self) {
         if std::thread::panicking() {
             drop(self.0.latch("the writer stopped unexpectedly".to_owned()));
         }
+        self.0.backlog.complete();
     }
 }
 
@@ -287,17 +189,13 @@ pub(crate) fn now() -> Timestamp {
 /// Submissions in one commit. More would only make the first of them wait longer.
 const MAX_GROUP: usize = 256;
 
-/// Entries the index takes in one step, or more of them if they come in one group. Enough for most sends to be opened and
-/// closed within a step even when 256 wait for each other; a step delays the next group by some milliseconds.
-const STEP_ENTRIES: usize = 512;
-
-/// How long an entry may be missing from the index.
-const STEP_AFTER: Duration = Duration::from_secs(1);
+/// How long a submission that is in no hurry waits for one that is.
+const PATIENCE: Duration = Duration::from_millis(2);
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-    use std::sync::mpsc::sync_channel;
+    use std::sync::mpsc::{SyncSender, sync_channel};
 
     use super::*;
     use crate::handle::{Ledger, Options};
@@ -309,55 +207,49 @@ mod tests {
         vec![draft(EventType::DecisionAllowed), draft(EventType::ActionExecuted)]
     }
 
-    /// How many entries only memory holds.
-    fn fresh(shared: &Shared) -> usize {
-        shared.read(|published| published.fresh.iter().map(|entries| entries.len()).sum())
+    fn submission(turn: usize, urgency: Urgency) -> Message {
+        Message::Submit(Submission { drafts: drafts(turn), urgency, answer: Box::new(|_| {}) })
     }
 
-    fn writer(dir: &Path, queue: Receiver<Message>) -> Writer {
+    fn writer(dir: &Path) -> (Writer, SyncSender<Message>, Arc<Shared>) {
+        Ledger::create(dir, "example.com/test").unwrap();
         let Opened { lock, store, book, head, journal, .. } = open::open(dir).unwrap();
-        let (seq, _) = watch::channel(head.seq);
-        let published = RwLock::new(Published { book, head, fresh: Vec::new() });
-        let shared = Arc::new(Shared { lock, store, published, seq, latch: OnceLock::new() });
-        Writer { shared, queue, journal, step: None }
+        let (sender, receiver) = sync_channel(64);
+        let shared = Arc::new(Shared::new(lock, store, book, head));
+        (Writer::new(Arc::clone(&shared), receiver, journal), sender, shared)
     }
 
     #[test]
-    fn the_index_is_a_bounded_number_of_entries_behind() {
+    fn what_is_in_no_hurry_shares_the_next_urgent_commit() {
         let home = tempfile::tempdir().unwrap();
-        Ledger::create(home.path(), "example.com/test").unwrap();
-        let (_sender, receiver) = sync_channel(1);
-        let mut writer = writer(home.path(), receiver);
-        let mut most = 0;
-        for turn in 0..STEP_ENTRIES {
-            writer.commit(vec![Submission { drafts: drafts(turn), answer: Box::new(|_| {}) }]);
-            most = most.max(fresh(&writer.shared));
-            writer.index_if_due();
+        let (mut writer, queue, _shared) = writer(home.path());
+        for (turn, urgency) in [Urgency::Soon, Urgency::Soon, Urgency::Now, Urgency::Soon].into_iter().enumerate() {
+            queue.send(submission(turn, urgency)).unwrap();
         }
-        assert!((3..=STEP_ENTRIES).contains(&most), "{most}");
-        // As if nothing had come for a while.
-        writer.commit(vec![Submission { drafts: drafts(STEP_ENTRIES), answer: Box::new(|_| {}) }]);
-        assert!(fresh(&writer.shared) >= 2);
-        if let Some(step) = &mut writer.step {
-            step.since -= STEP_AFTER;
-        }
-        writer.index_if_due();
-        assert_eq!(fresh(&writer.shared), 0);
-        let (applied, _) = writer.shared.store.load().unwrap().unwrap();
-        assert_eq!(applied.last, writer.shared.read(|published| published.head.clone()));
+        assert_eq!(writer.gather().unwrap().len(), 4);
+        // Alone it waits, and not for long.
+        let begun = Instant::now();
+        queue.send(submission(4, Urgency::Soon)).unwrap();
+        assert_eq!(writer.gather().unwrap().len(), 1);
+        assert!(begun.elapsed() >= PATIENCE);
+        // An end is not waited for, and nothing is lost by it.
+        queue.send(submission(5, Urgency::Soon)).unwrap();
+        queue.send(Message::Stop).unwrap();
+        assert_eq!(writer.gather().unwrap().len(), 1);
+        assert!(writer.gather().is_none());
     }
 
     #[test]
-    fn a_writer_nobody_can_reach_any_more_leaves_a_complete_index() {
+    fn a_writer_nobody_can_reach_any_more_leaves_everything_to_the_follower() {
         let home = tempfile::tempdir().unwrap();
-        Ledger::create(home.path(), "example.com/test").unwrap();
-        let (sender, receiver) = sync_channel(1);
-        let writer = writer(home.path(), receiver);
-        let shared = Arc::clone(&writer.shared);
-        sender.send(Message::Submit(Submission { drafts: drafts(0), answer: Box::new(|_| {}) })).unwrap();
-        drop(sender);
+        let (writer, queue, shared) = writer(home.path());
+        queue.send(submission(0, Urgency::Soon)).unwrap();
+        drop(queue);
         writer.run();
-        assert_eq!((fresh(&shared), shared.store.load().unwrap().unwrap().0.last.seq), (0, 2));
+        assert_eq!(shared.read(|published| published.fresh.len()), 1);
+        let step = shared.backlog.next().unwrap();
+        assert_eq!((step.applied.last.seq, step.entries), (2, 2));
+        assert!(shared.backlog.next().is_none());
     }
 
     #[test]
