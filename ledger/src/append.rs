@@ -2,6 +2,10 @@
 //!
 //! A [`Receipt`] proves durability, so nothing outside this crate can make one.
 
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::chain::Entry;
 use crate::event::Event;
 use crate::intent::State;
 use crate::kind::{EventType, Kind};
@@ -17,6 +21,13 @@ pub struct Receipt {
     kind: EventType,
     correlation_id: Option<String>,
     intent_id: Option<String>,
+}
+
+/// Entries just made durable, one submission's among them. Becomes receipts on the thread of whoever waited.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    pub(crate) entries: Arc<Vec<Entry>>,
+    pub(crate) range: Range<usize>,
 }
 
 /// Why an append was refused. Nothing of the submission was recorded, except possibly with [`AppendError::Latched`].
@@ -113,11 +124,21 @@ pub enum AppendError {
     },
 }
 
+// === impl Recorded ===
+
+impl Recorded {
+    /// Receipts for the entries of the submission.
+    pub(crate) fn receipts(self) -> Vec<Receipt> {
+        let sealed = self.entries.get(self.range).unwrap_or_default();
+        sealed.iter().filter_map(|entry| Receipt::of(&entry.event)).collect()
+    }
+}
+
 // === impl Receipt ===
 
 impl Receipt {
     /// The receipt for a durable event. Only events of this build are ever written.
-    pub(crate) fn of(event: &Event) -> Option<Receipt> {
+    fn of(event: &Event) -> Option<Receipt> {
         let Kind::Known(kind) = event.kind else { return None };
         Some(Receipt {
             seq: event.seq,

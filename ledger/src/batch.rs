@@ -5,11 +5,8 @@
 
 use std::ops::Range;
 
-use jiff::Timestamp;
-
 use crate::append::AppendError;
-use crate::chain::{self, Entry, Link};
-use crate::event::Draft;
+use crate::chain::{self, Entry, Link, Prepared, Stamp};
 use crate::kind::EventType;
 use crate::state::{Book, Changes, Trial};
 use crate::store::Store;
@@ -36,17 +33,17 @@ impl Batch {
         &mut self,
         book: &Book,
         store: &Store,
-        ts: Timestamp,
-        drafts: Vec<Draft>,
+        stamp: &Stamp,
+        drafts: Vec<Prepared>,
     ) -> Result<Range<usize>, AppendError> {
         let mut trial = Trial::new(book, &self.changes, store);
         let mut last = self.last.clone();
         let mut entries = Vec::with_capacity(drafts.len());
         for draft in drafts {
-            if draft.kind == EventType::LedgerCreated {
-                return Err(AppendError::Reserved { event: draft.kind });
+            if draft.kind() == EventType::LedgerCreated {
+                return Err(AppendError::Reserved { event: draft.kind() });
             }
-            let entry = chain::seal(last.as_ref(), ts, draft)?;
+            let entry = chain::seal(last.as_ref(), stamp, draft)?;
             trial.admit(&entry.event)?;
             last = Some(Link::of(&entry.event));
             entries.push(entry);

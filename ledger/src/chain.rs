@@ -10,7 +10,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::append::AppendError;
-use crate::event::{Draft, Event, VERSION, sha256_hex, unrepresentable};
+use crate::event::{Draft, Event, VERSION, format_ts, unrepresentable};
 use crate::kind::{EventType, Kind};
 
 /// The entry a chain ends with.
@@ -104,9 +104,27 @@ pub enum Flaw {
 
 /// An event and its line in the journal, without the newline.
 #[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) event: Event,
-    pub(crate) line: String,
+pub struct Entry {
+    /// The event.
+    pub event: Event,
+    /// Its canonical form.
+    pub line: String,
+}
+
+/// A draft whose line is written as far as it does not depend on its place in the chain. That is most of it, so whoever
+/// drafts does it on a thread of its own and leaves less to the one that writes for all.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    draft: Draft,
+    /// The line up to where `entry_hash` goes.
+    front: String,
+}
+
+/// The time of an entry, spelled once for all that become entries together.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    ts: Timestamp,
+    text: String,
 }
 
 // === impl Link ===
@@ -167,12 +185,43 @@ impl Walker {
     }
 }
 
-/// Makes a draft the entry behind `last`.
-pub(crate) fn seal(last: Option<&Link>, ts: Timestamp, draft: Draft) -> Result<Entry, AppendError> {
-    let kind = draft.kind;
-    if let Some(key) = unrepresentable(&draft.data) {
-        return Err(AppendError::Unrepresentable { key: format!("data.{key}") });
+// === impl Prepared ===
+
+impl Prepared {
+    /// Writes what can be written of the draft's line.
+    ///
+    /// # Errors
+    /// [`AppendError::Unrepresentable`].
+    pub fn new(draft: Draft) -> Result<Prepared, AppendError> {
+        if let Some(key) = unrepresentable(&draft.data) {
+            return Err(AppendError::Unrepresentable { key: format!("data.{key}") });
+        }
+        let front = draft.front().map_err(|error| AppendError::Unrepresentable { key: error.to_string() })?;
+        Ok(Prepared { draft, front })
     }
+
+    /// What is to be recorded.
+    pub(crate) fn kind(&self) -> EventType {
+        self.draft.kind
+    }
+}
+
+// === impl Stamp ===
+
+impl Stamp {
+    /// The stamp of a time, which is a whole number of microseconds.
+    pub fn new(ts: Timestamp) -> Stamp {
+        Stamp { ts, text: format_ts(ts) }
+    }
+}
+
+/// Makes a draft the entry behind `last`; entry 0 if there is none.
+///
+/// # Errors
+/// [`AppendError::TooLarge`].
+pub fn seal(last: Option<&Link>, stamp: &Stamp, prepared: Prepared) -> Result<Entry, AppendError> {
+    let Prepared { draft, front } = prepared;
+    let kind = draft.kind;
     let mut event = Event {
         action: draft.action,
         agent_id: draft.agent_id,
@@ -184,18 +233,39 @@ pub(crate) fn seal(last: Option<&Link>, ts: Timestamp, draft: Draft) -> Result<E
         prev_hash: last.map_or(GENESIS, |last| last.entry_hash.as_str()).to_owned(),
         run_id: draft.run_id,
         seq: last.map_or(0, |last| last.seq.saturating_add(1)),
-        ts,
+        ts: stamp.ts,
         kind: Kind::Known(kind),
         v: VERSION,
     };
-    let unserializable = |error: serde_json::Error| AppendError::Unrepresentable { key: error.to_string() };
-    let hashed = event.canonical().map_err(unserializable)?;
-    event.entry_hash = sha256_hex(hashed.as_bytes());
-    let line = with_hash(&event, hashed).ok_or(AppendError::Unrepresentable { key: "entry_hash".to_owned() })?;
+    let back = back(&event, stamp);
+    event.entry_hash = HEXLOWER.encode(&Sha256::new().chain_update(&front).chain_update(&back).finalize());
+    let mut line = front;
+    for part in [",\"entry_hash\":\"", &event.entry_hash, "\"", &back] {
+        line.push_str(part);
+    }
     if line.len() > MAX_LINE {
         return Err(AppendError::TooLarge { event: kind, bytes: line.len(), limit: MAX_LINE });
     }
     Ok(Entry { event, line })
+}
+
+/// The line behind `entry_hash`: all members whose names sort behind it, in order.
+fn back(event: &Event, stamp: &Stamp) -> String {
+    let mut back = String::with_capacity(BACK_BYTES);
+    if let Some(intent) = &event.intent_id {
+        back.extend([",\"intent_id\":", &json_text(intent)]);
+    }
+    back.extend([",\"prev_hash\":\"", &event.prev_hash, "\""]);
+    if let Some(run) = &event.run_id {
+        back.extend([",\"run_id\":", &json_text(run)]);
+    }
+    back.extend([",\"seq\":", &event.seq.to_string(), ",\"ts\":\"", &stamp.text, "\",\"type\":\""]);
+    back.extend([event.kind.as_str(), "\",\"v\":", &event.v.to_string(), "}"]);
+    back
+}
+
+fn json_text(text: &str) -> String {
+    Value::from(text).to_string()
 }
 
 /// Reads one line, refusing every spelling but the canonical one.
@@ -228,14 +298,8 @@ fn digest(line: &str, entry_hash: &str) -> Option<String> {
     Some(HEXLOWER.encode(&Sha256::new().chain_update(before).chain_update(behind).finalize()))
 }
 
-/// The canonical line of an event, from its canonical form without `entry_hash`: serializing twice would cost as much
-/// again. The mirror image of [`digest`]; that the *last* occurrence is the right one has the same reason.
-fn with_hash(event: &Event, mut hashed: String) -> Option<String> {
-    let follows = if event.intent_id.is_some() { ",\"intent_id\":\"" } else { ",\"prev_hash\":\"" };
-    let place = hashed.rfind(follows)?;
-    hashed.insert_str(place, &format!(",\"entry_hash\":\"{}\"", event.entry_hash));
-    Some(hashed)
-}
+/// What is usual behind `entry_hash`.
+const BACK_BYTES: usize = 256;
 
 /// Longest line, so that a block of one line stays under what the store keeps in its log (32 KiB).
 pub(crate) const MAX_LINE: usize = 30 * 1024;

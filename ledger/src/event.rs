@@ -77,6 +77,20 @@ pub struct Event {
     pub v: u64,
 }
 
+/// The members of an event whose names sort before `entry_hash`, in order. `data` is always there.
+#[derive(Serialize)]
+struct Front<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    action: &'a Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_id: &'a Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlation_id: &'a Option<String>,
+    data: &'a Map<String, Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dest_key: &'a Option<String>,
+}
+
 // === impl Draft ===
 
 impl Draft {
@@ -141,6 +155,20 @@ impl Draft {
     pub fn with(mut self, key: impl Into<String>, value: impl Into<Value>) -> Draft {
         self.data.insert(key.into(), value.into());
         self
+    }
+
+    /// The canonical line up to where `entry_hash` goes.
+    pub(crate) fn front(&self) -> Result<String, serde_json::Error> {
+        let Draft { action, agent_id, correlation_id, data, dest_key, .. } = self;
+        let front = Front { action, agent_id, correlation_id, data, dest_key };
+        let mut text = match is_plain_object(data, MAX_DEPTH) {
+            false => serde_json_canonicalizer::to_string(&front)?,
+            true => serde_json::to_string(&front)?,
+        };
+        // The brace that ends it: the line goes on.
+        text.pop();
+        text.reserve(LINE_BYTES.saturating_sub(text.len()));
+        Ok(text)
     }
 }
 
@@ -225,7 +253,7 @@ fn microseconds<S: Serializer>(ts: &Timestamp, serializer: S) -> Result<S::Ok, S
     serializer.serialize_str(&format_ts(*ts))
 }
 
-fn format_ts(ts: Timestamp) -> String {
+pub(crate) fn format_ts(ts: Timestamp) -> String {
     format!("{ts:.6}")
 }
 
@@ -234,6 +262,9 @@ pub(crate) const VERSION: u64 = 1;
 
 /// Largest magnitude of an integer that a double holds together with all smaller ones.
 const MAX_INTEGER: u64 = 1 << 53;
+
+/// What a line usually needs.
+const LINE_BYTES: usize = 1024;
 
 /// Nesting allowed inside `data`; well under the 128 levels at which JSON parsers, ours included, give up.
 const MAX_DEPTH: usize = 32;

@@ -12,7 +12,8 @@ use std::thread::{self, JoinHandle};
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
-use crate::append::{AppendError, Receipt};
+use crate::append::{AppendError, Receipt, Recorded};
+use crate::chain::Prepared;
 use crate::event::Draft;
 use crate::follower::Follower;
 use crate::home::Home;
@@ -120,7 +121,7 @@ impl Ledger {
     pub fn append_blocking(&self, drafts: Vec<Draft>) -> Result<Vec<Receipt>, AppendError> {
         let (sender, receiver) = sync_channel(1);
         self.submit(drafts, Urgency::Now, Box::new(move |answer| drop(sender.send(answer))))?;
-        receiver.recv().unwrap_or_else(|_| Err(self.stopped()))
+        receiver.recv().unwrap_or_else(|_| Err(self.stopped())).map(Recorded::receipts)
     }
 
     /// Stores a text (a policy, a destination file) durably under its SHA-256 and returns that in hexadecimal.
@@ -193,11 +194,12 @@ impl Ledger {
     async fn append_by(&self, drafts: Vec<Draft>, urgency: Urgency) -> Result<Vec<Receipt>, AppendError> {
         let (sender, receiver) = oneshot::channel();
         self.submit(drafts, urgency, Box::new(move |answer| drop(sender.send(answer))))?;
-        receiver.await.unwrap_or_else(|_| Err(self.stopped()))
+        receiver.await.unwrap_or_else(|_| Err(self.stopped())).map(Recorded::receipts)
     }
 
     fn submit(&self, drafts: Vec<Draft>, urgency: Urgency, answer: Answer) -> Result<(), AppendError> {
         self.inner.shared.check_open()?;
+        let drafts = drafts.into_iter().map(Prepared::new).collect::<Result<_, _>>()?;
         let message = Message::Submit(Submission { drafts, urgency, answer });
         self.inner.queue.try_send(message).map_err(|error| match error {
             TrySendError::Disconnected(_) => self.stopped(),
@@ -276,7 +278,7 @@ mod tests {
         let barrier = Arc::new(Barrier::new(2));
         let writer = Arc::clone(&barrier);
         // The writer calls this answer and then waits, twice, for this thread: no group can be taken in between.
-        let hold = move |answer: Result<Vec<Receipt>, AppendError>| {
+        let hold = move |answer: Result<Recorded, AppendError>| {
             writer.wait();
             writer.wait();
             drop(answer);

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 
 use crate::append::AppendError;
 use crate::batch::Batch;
-use crate::chain::{self, Entry, Link};
+use crate::chain::{self, Entry, Link, Prepared, Stamp};
 use crate::durable;
 use crate::event::{Draft, Event};
 use crate::home::{Home, Lock};
@@ -149,7 +149,8 @@ pub(crate) fn create(dir: &Path, origin: &str) -> Result<(), OpenError> {
     durable::create_dir(&home.texts()).map_err(io)?;
     let public_key = home.create_key(origin).map_err(io)?;
     let draft = Draft::new(EventType::LedgerCreated).with("origin", origin).with("public_key", public_key);
-    let entry = chain::seal(None, now(), draft).map_err(OpenError::Recovery)?;
+    let sealed = Prepared::new(draft).and_then(|prepared| chain::seal(None, &Stamp::new(now()), prepared));
+    let entry = sealed.map_err(OpenError::Recovery)?;
     // The journal appears last. Dying before leaves a key without a ledger, which no later start mistakes for an empty
     // ledger: it says what is missing.
     durable::create_dir(&home.events()).map_err(io)?;

@@ -14,12 +14,11 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use crate::append::{AppendError, Receipt};
+use crate::append::{AppendError, Recorded};
 use crate::backlog::Step;
 use crate::batch::Batch;
-use crate::chain::Entry;
+use crate::chain::{Entry, Prepared, Stamp};
 use crate::crash;
-use crate::event::Draft;
 use crate::journal::{Journal, Position};
 use crate::shared::Shared;
 use crate::store::Applied;
@@ -35,7 +34,7 @@ pub(crate) enum Message {
 
 /// Drafts that are recorded together, and whom to tell.
 pub(crate) struct Submission {
-    pub(crate) drafts: Vec<Draft>,
+    pub(crate) drafts: Vec<Prepared>,
     pub(crate) urgency: Urgency,
     pub(crate) answer: Answer,
 }
@@ -50,7 +49,7 @@ pub(crate) enum Urgency {
 }
 
 /// Called exactly once. Whoever waits may be gone by then; that does not cancel anything.
-pub(crate) type Answer = Box<dyn FnOnce(Result<Vec<Receipt>, AppendError>) + Send>;
+pub(crate) type Answer = Box<dyn FnOnce(Result<Recorded, AppendError>) + Send>;
 
 /// The thread's own state.
 pub(crate) struct Writer {
@@ -113,11 +112,11 @@ impl Writer {
 
     fn commit(&mut self, group: Vec<Submission>) {
         let head = self.shared.read(|published| published.head.clone());
-        let ts = now().max(head.ts);
+        let stamp = Stamp::new(now().max(head.ts));
         let mut batch = Batch::behind(Some(head));
         // Dying anywhere up to the write loses nothing: nobody was answered and nothing is on disk.
         let checked: Vec<_> =
-            group.into_iter().map(|one| (one.answer, self.check(&mut batch, ts, one.drafts))).collect();
+            group.into_iter().map(|one| (one.answer, self.check(&mut batch, &stamp, one.drafts))).collect();
         let Batch { last, entries, changes } = batch;
         let entries = Arc::new(entries);
         let written = self.write(&entries);
@@ -128,7 +127,7 @@ impl Writer {
             // A refusal stands whatever became of the others: it was given against entries that come before it.
             answer(checked.and_then(|range| match &written {
                 Err(reason) => Err(AppendError::Latched(reason.clone())),
-                Ok(_) => Ok(receipts(&entries, range)),
+                Ok(_) => Ok(Recorded { entries: Arc::clone(&entries), range }),
             }));
         }
         crash::point("waiters.woken");
@@ -138,9 +137,9 @@ impl Writer {
         }
     }
 
-    fn check(&self, batch: &mut Batch, ts: Timestamp, drafts: Vec<Draft>) -> Result<Range<usize>, AppendError> {
+    fn check(&self, batch: &mut Batch, stamp: &Stamp, drafts: Vec<Prepared>) -> Result<Range<usize>, AppendError> {
         self.shared.check_open()?;
-        let added = self.shared.read(|published| batch.add(&published.book, &self.shared.store, ts, drafts));
+        let added = self.shared.read(|published| batch.add(&published.book, &self.shared.store, stamp, drafts));
         if let Err(AppendError::Latched(reason)) = &added {
             self.shared.latch(reason.clone());
         }
@@ -174,12 +173,6 @@ impl Drop for End {
     }
 }
 
-/// Receipts for a range of durable entries.
-fn receipts(entries: &[Entry], range: Range<usize>) -> Vec<Receipt> {
-    let sealed = entries.get(range).unwrap_or_default();
-    sealed.iter().filter_map(|entry| Receipt::of(&entry.event)).collect()
-}
-
 /// The time in whole microseconds, as the format holds it. Outside the years the format knows, the clock is as good as
 /// stopped: the caller never goes back behind the last entry.
 pub(crate) fn now() -> Timestamp {
@@ -198,6 +191,7 @@ mod tests {
     use std::sync::mpsc::{SyncSender, sync_channel};
 
     use super::*;
+    use crate::event::Draft;
     use crate::handle::{Ledger, Options};
     use crate::kind::EventType;
     use crate::open::{self, Opened};
@@ -208,7 +202,8 @@ mod tests {
     }
 
     fn submission(turn: usize, urgency: Urgency) -> Message {
-        Message::Submit(Submission { drafts: drafts(turn), urgency, answer: Box::new(|_| {}) })
+        let drafts = drafts(turn).into_iter().map(|draft| Prepared::new(draft).unwrap()).collect();
+        Message::Submit(Submission { drafts, urgency, answer: Box::new(|_| {}) })
     }
 
     fn writer(dir: &Path) -> (Writer, SyncSender<Message>, Arc<Shared>) {

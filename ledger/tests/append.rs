@@ -102,6 +102,30 @@ fn intents_come_newest_first_whatever_their_state() {
     assert_eq!(ids(&[State::Expired], 0), "");
 }
 
+/// What nobody waits for is as durable as the rest once its receipt is there, and never overtaken.
+#[tokio::test]
+async fn an_append_in_no_hurry_keeps_its_place() {
+    let home = tempfile::tempdir().unwrap();
+    let ledger = open(home.path());
+    ledger.append(vec![live(T::DecisionAllowed)]).await.unwrap();
+    let alone = ledger.append_soon(vec![live(T::ActionExecuted)]).await.unwrap();
+    assert_eq!((alone[0].seq(), ledger.head().seq), (2, 2));
+    // The same correlation may be sent again only behind the outcome that is not yet on disk.
+    ledger.append(vec![live(T::DecisionAllowed)]).await.unwrap();
+    let (outcome, next) =
+        tokio::join!(ledger.append_soon(vec![live(T::ActionFailed)]), ledger.append(vec![live(T::DecisionAllowed)]));
+    assert_eq!((outcome.unwrap()[0].seq(), next.unwrap()[0].seq()), (4, 5));
+    // A close waits for it.
+    let late = tokio::spawn({
+        let ledger = ledger.clone();
+        async move { ledger.append_soon(vec![live(T::ActionExecuted)]).await }
+    });
+    tokio::task::yield_now().await;
+    ledger.close().unwrap();
+    assert_eq!(late.await.unwrap().unwrap()[0].seq(), 6);
+    assert_eq!(ledger::verify(home.path()).unwrap().entries, 7);
+}
+
 /// Each row: what came before, what is submitted, and the refusal.
 #[test]
 fn what_cannot_follow_is_refused_and_leaves_no_trace() {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use ledger::{AppendError, Draft, EventType, Ledger, Options, Query, State};
+use ledger::{AppendError, Draft, EventType, Ledger, Options, Query, Receipt, State};
 
 fn main() {
     match std::env::var_os(CHILD) {
@@ -87,7 +87,7 @@ fn one_turn(ledger: &Ledger, id: &str) {
         |kind| Draft::new(kind).correlation(format!("corr_held-{id}")).intent(format!("int_{id}")).agent("crawler");
     let vote = held(EventType::ApprovalVote).with("operator", "ann").with("rationale", "x".repeat(1000));
     append(ledger, vec![live(EventType::DecisionAllowed), Draft::new(EventType::BudgetReserved)]);
-    append(ledger, vec![live(EventType::ActionExecuted).with("status", 200)]);
+    append_soon(ledger, vec![live(EventType::ActionExecuted).with("status", 200)]);
     append(ledger, vec![held(EventType::DecisionApprovalRequired)]);
     append(ledger, vec![vote, held(EventType::ApprovalGranted)]);
     append(ledger, vec![held(EventType::ActionExecuting)]);
@@ -95,10 +95,22 @@ fn one_turn(ledger: &Ledger, id: &str) {
 }
 
 fn append(ledger: &Ledger, drafts: Vec<Draft>) {
-    let receipts = match ledger.append_blocking(drafts.clone()) {
-        Err(AppendError::Busy) => return append(ledger, drafts),
-        result => result.unwrap(),
-    };
+    match ledger.append_blocking(drafts.clone()) {
+        Err(AppendError::Busy) => append(ledger, drafts),
+        appended => acknowledge(&appended.unwrap()),
+    }
+}
+
+/// The outcome of a live request: it shares the commit of whatever is urgent.
+fn append_soon(ledger: &Ledger, drafts: Vec<Draft>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    match runtime.block_on(ledger.append_soon(drafts.clone())) {
+        Err(AppendError::Busy) => append_soon(ledger, drafts),
+        appended => acknowledge(&appended.unwrap()),
+    }
+}
+
+fn acknowledge(receipts: &[Receipt]) {
     let acks: String = receipts.iter().map(|receipt| format!("{} {}\n", receipt.seq(), receipt.entry_hash())).collect();
     // One write per submission straight to the pipe: what was printed was acknowledged before the kill.
     std::io::stdout().lock().write_all(acks.as_bytes()).unwrap();

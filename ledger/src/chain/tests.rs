@@ -4,6 +4,12 @@ use proptest::prelude::*;
 use serde_json::{Map, json};
 
 use super::*;
+use crate::event::sha256_hex;
+
+/// The entry that a draft becomes.
+fn sealed(last: Option<&Link>, ts: Timestamp, draft: Draft) -> Result<Entry, AppendError> {
+    seal(last, &Stamp::new(ts), Prepared::new(draft)?)
+}
 
 const ORIGIN: &str = "example.com/fixture";
 const PUBLIC_KEY: &str = "example.com/fixture+4743769c+AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8g";
@@ -15,10 +21,10 @@ fn fixture() -> Vec<Entry> {
         let ts: Timestamp =
             if seq < 30 { "2025-01-31T23:59:59.5Z" } else { "2025-02-01T00:00:00.000001Z" }.parse().unwrap();
         let last = entries.last().map(|entry| Link::of(&entry.event));
-        entries.push(seal(last.as_ref(), ts, draft).unwrap());
+        entries.push(sealed(last.as_ref(), ts, draft).unwrap());
     }
     let last = entries.last().map(|entry| Link::of(&entry.event)).unwrap();
-    let mut event = seal(Some(&last), last.ts, Draft::new(EventType::Violation)).unwrap().event;
+    let mut event = sealed(Some(&last), last.ts, Draft::new(EventType::Violation)).unwrap().event;
     event.kind = Kind::Opaque("future.type".to_owned());
     entries.push(rehashed(event));
     entries
@@ -126,7 +132,7 @@ fn an_entry_of_another_version_is_named_as_such() {
 
 #[test]
 fn a_ledger_begins_with_its_creation() {
-    let started = seal(None, Timestamp::UNIX_EPOCH, Draft::new(EventType::GateStarted)).unwrap();
+    let started = sealed(None, Timestamp::UNIX_EPOCH, Draft::new(EventType::GateStarted)).unwrap();
     assert_eq!(Walker::from_start().step(&started.line), Err(Flaw::Genesis { found: "gate.started".to_owned() }));
 }
 
@@ -141,13 +147,13 @@ fn what_the_format_cannot_hold_is_refused_by_name() {
         ("data.x", json!(u64::MAX)),
         ("data.x.y[1]", json!({"y": [1, 0.5]})),
     ] {
-        let refused = seal(None, Timestamp::UNIX_EPOCH, Draft::new(EventType::Violation).with("x", value.clone()));
+        let refused = sealed(None, Timestamp::UNIX_EPOCH, Draft::new(EventType::Violation).with("x", value.clone()));
         assert!(matches!(refused, Err(AppendError::Unrepresentable { key: found }) if found == key), "{value}");
     }
-    let refused = seal(None, Timestamp::UNIX_EPOCH, Draft::new(EventType::Violation).with("x", deep));
+    let refused = sealed(None, Timestamp::UNIX_EPOCH, Draft::new(EventType::Violation).with("x", deep));
     assert!(matches!(refused, Err(AppendError::Unrepresentable { .. })));
     let long = Draft::new(EventType::Violation).with("x", "x".repeat(MAX_LINE));
-    assert!(matches!(seal(None, Timestamp::UNIX_EPOCH, long), Err(AppendError::TooLarge { .. })));
+    assert!(matches!(sealed(None, Timestamp::UNIX_EPOCH, long), Err(AppendError::TooLarge { .. })));
 }
 
 /// Text in which everything turns up that JSON has to escape or that sorts in an unusual way.
@@ -190,7 +196,7 @@ proptest! {
             data: data.into_iter().collect::<Map<_, _>>(),
             ..Draft::new(EventType::LedgerCreated)
         };
-        let entry = seal(None, Timestamp::UNIX_EPOCH, draft).unwrap();
+        let entry = sealed(None, Timestamp::UNIX_EPOCH, draft).unwrap();
         prop_assert_eq!(&serde_json_canonicalizer::to_string(&entry.event).unwrap(), &entry.line);
         let unhashed = Event { entry_hash: String::new(), ..entry.event.clone() };
         let hashed = serde_json_canonicalizer::to_string(&unhashed).unwrap();
