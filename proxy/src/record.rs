@@ -167,10 +167,15 @@ pub async fn durable(gate: &Gate, drafts: Vec<Draft>, if_late: Option<Draft>) ->
     }
 }
 
-/// Appends what no request waits for any more; a failure latches the ledger, so nothing after it can leave either.
+/// Appends what no request waits for any more; a failure latches the ledger, so nothing after it can leave either. Only
+/// the state of an intent is waited for by somebody.
 pub async fn append_or_log(ledger: &Ledger, draft: Draft) {
     let kind = draft.kind;
-    if let Err(error) = ledger.append(vec![draft]).await {
+    let appended = match draft.intent_id {
+        None => ledger.append_soon(vec![draft]).await,
+        Some(_) => ledger.append(vec![draft]).await,
+    };
+    if let Err(error) = appended {
         tracing::error!(kind = kind.as_str(), %error, "an event could not be recorded");
     }
 }
