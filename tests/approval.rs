@@ -283,7 +283,7 @@ fn a_secret_that_is_missing_leaves_the_approval_in_force() {
     std::fs::remove_file(gate.home().join("api.key")).unwrap();
     gate.approve(&intent);
     let failed = gate.event("action.failed", &intent);
-    assert_eq!((&failed["data"]["sent"], &failed["data"]["reason"]), (&json!(false), &json!("credential_unavailable")));
+    assert_eq!((&failed["data"]["sent"], &failed["data"]["reason"]), (&json!(false), &json!("credential_unreadable")));
     assert_eq!((agent.status(&intent).as_str(), origin.connections()), ("approved", 0));
     gate.write("api.key", SECRET);
     gate.approve(&intent);

@@ -29,6 +29,8 @@ mod replies;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod secrets;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod starter;

@@ -10,6 +10,7 @@ use crate::home::Home;
 use crate::{demo, setup, up};
 
 mod ask;
+mod credentials;
 mod ledger;
 mod look;
 
@@ -73,6 +74,11 @@ enum Command {
     Ca {
         #[command(subcommand)]
         what: CaCommand,
+    },
+    /// List credentials, or see whether one can be read
+    Credentials {
+        #[command(subcommand)]
+        what: CredentialCommand,
     },
 }
 
@@ -190,11 +196,24 @@ enum CaCommand {
     Export,
 }
 
+#[derive(Subcommand)]
+enum CredentialCommand {
+    /// List them: where each secret is and where it may go
+    List,
+    /// Fetch the secret of one, as this user and with this environment; prints its length and version
+    Test {
+        /// Name
+        name: String,
+    },
+}
+
 /// How a command ended, as an exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Exit {
     /// Done.
     Ok = 0,
+    /// Ran, and it did not work.
+    Failed = 1,
     /// Ran, and the answer is no.
     Denied = 2,
     /// The configuration is not valid.
@@ -247,6 +266,7 @@ fn run(line: Line) -> Result<Exit> {
             Command::Reload => ask::reload(home?).await,
             Command::Ledger { what } => ledger::run(home?, &what, json).await,
             Command::Ca { what: CaCommand::Export } => look::export_ca(&home?),
+            Command::Credentials { what } => credentials::run(home?, &what, json).await,
         }
     })
 }

@@ -10,9 +10,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use policy::{Source, yaml};
 use serde::Deserialize;
+use vault::{ProviderSettings, Providers};
 
 use crate::home::Home;
 use crate::limits::Limits;
@@ -36,6 +37,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// PEM file of roots trusted besides the public ones.
     pub roots: Option<PathBuf>,
+    /// Where secrets can come from besides variables, files and programs.
+    pub providers: Providers,
     /// `host:port` → the address to dial in its place.
     pub connect_to: BTreeMap<String, SocketAddr>,
 }
@@ -47,6 +50,7 @@ struct RawConfig {
     doors: RawDoors,
     limits: Limits,
     answers: RawAnswers,
+    providers: BTreeMap<String, ProviderSettings>,
     upstream: RawUpstream,
 }
 
@@ -87,6 +91,8 @@ impl Config {
         if !matches!(raw.answers.hold_status, 202 | 400..=499) {
             bail!("`answers.hold_status` is {}; use 202 or a 4xx code such as 409", raw.answers.hold_status);
         }
+        let providers = Providers::new(raw.providers);
+        let providers = providers.map_err(|faults| anyhow!("{}: {}", home.config().display(), faults.join("\n")))?;
         Ok(Config {
             home,
             forward: raw.doors.forward,
@@ -96,6 +102,7 @@ impl Config {
             hold_status: raw.answers.hold_status,
             public_url: raw.answers.public_url,
             roots: raw.upstream.roots,
+            providers,
             connect_to: raw.upstream.connect_to,
         })
     }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use policy::{Authority, Scheme};
 use serde::Deserialize;
-use vault::Reference;
+use vault::{Place, Providers, Reference};
 
 /// One entry of `credentials.yaml`.
 #[derive(Debug)]
 pub struct Credential {
-    /// Where the secret is.
-    pub reference: Reference,
+    /// Where the secret is, and what reads it there.
+    pub place: Place,
     /// How it goes into a request.
     pub shape: Shape,
     /// Hosts it may go to: exact names, or `*.suffix`.
@@ -53,6 +53,7 @@ pub struct RawCredentials {
 #[serde(deny_unknown_fields)]
 struct RawCredential {
     secret: String,
+    provider: Option<String>,
     hosts: Vec<String>,
     inject: RawInject,
 }
@@ -96,6 +97,11 @@ impl Credential {
         authority.scheme() == Scheme::Https && self.hosts.iter().any(|host| covers(host, authority.host().as_str()))
     }
 
+    /// The hosts it may go to, as written.
+    pub fn hosts(&self) -> &[String] {
+        &self.hosts
+    }
+
     /// Whether the secret may go to every host that the pattern of a destination can match.
     pub fn covers(&self, pattern: &str) -> bool {
         self.hosts.iter().any(|host| host == pattern || covers(host, pattern.trim_start_matches("*.")))
@@ -105,15 +111,15 @@ impl Credential {
 // === impl RawCredentials ===
 
 impl RawCredentials {
-    /// Checks every entry.
+    /// Checks every entry; `providers` are those that may be asked.
     ///
     /// # Errors
     /// One sentence per fault, naming the entry and what to write instead; never a secret.
-    pub fn check(self) -> Result<BTreeMap<String, Credential>, Vec<String>> {
+    pub fn check(self, providers: &Providers) -> Result<BTreeMap<String, Credential>, Vec<String>> {
         let mut checked = BTreeMap::new();
         let mut faults = Vec::new();
         for (name, raw) in self.credentials {
-            match credential(raw) {
+            match credential(raw, providers) {
                 Ok(credential) => {
                     checked.insert(name, credential);
                 }
@@ -124,13 +130,14 @@ impl RawCredentials {
     }
 }
 
-fn credential(raw: RawCredential) -> Result<Credential, String> {
+fn credential(raw: RawCredential, providers: &Providers) -> Result<Credential, String> {
     let reference = raw.secret.parse::<Reference>().map_err(|error| error.to_string())?;
+    let place = providers.place(reference, raw.provider.as_deref()).map_err(|error| error.to_string())?;
     if raw.hosts.is_empty() {
         return Err("`hosts:` is empty; name the hosts this secret may go to".to_owned());
     }
     let hosts = raw.hosts.iter().map(|host| bound_host(host)).collect::<Result<_, _>>()?;
-    Ok(Credential { reference, shape: shape(raw.inject)?, hosts })
+    Ok(Credential { place, shape: shape(raw.inject)?, hosts })
 }
 
 fn bound_host(host: &str) -> Result<String, String> {
@@ -223,7 +230,7 @@ mod tests {
     fn read(text: &str) -> Result<BTreeMap<String, Credential>, String> {
         let source = policy::Source { name: "credentials.yaml".to_owned(), text: text.to_owned() };
         let raw: RawCredentials = policy::yaml::read(&source).map_err(|error| error.to_string())?;
-        raw.check().map_err(|faults| faults.join("\n"))
+        raw.check(&Providers::default()).map_err(|faults| faults.join("\n"))
     }
 
     fn one(entry: &str) -> Result<Credential, String> {
@@ -251,6 +258,8 @@ mod tests {
     #[test]
     fn faults_are_named() {
         let faults = [
+            ("{ secret: op://v/i/f, hosts: [a.com], inject: { bearer: \"{secret}\" } }", "provider of the kind"),
+            ("{ secret: env://K, provider: x, hosts: [a.com], inject: {} }", "leave `provider: x` out"),
             ("{ secret: nope, hosts: [a.com], inject: { bearer: \"{secret}\" } }", "reference"),
             ("{ secret: env://K, hosts: [], inject: { bearer: \"{secret}\" } }", "hosts"),
             ("{ secret: env://K, hosts: [\"*.amazonaws.com\"], inject: { bearer: \"{secret}\" } }", "exact hosts"),

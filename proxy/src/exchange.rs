@@ -294,6 +294,7 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::Pending(_)
         | Refusal::Rejected(..)
         | Refusal::Upstream(_)
+        | Refusal::Unfetched(..)
         | Refusal::UnknownOutcome(_)
         | Refusal::VaultUnavailable(_) => true,
         Refusal::AgentSuspended

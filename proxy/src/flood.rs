@@ -148,6 +148,7 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         | Refusal::TooMany(_)
         | Refusal::UpgradeRefused(_)
         | Refusal::Upstream(_)
+        | Refusal::Unfetched(..)
         | Refusal::UnknownOutcome(_)
         | Refusal::VaultUnavailable(_) => None,
     }

@@ -90,12 +90,8 @@ impl Gate {
         verify_all(&ledger).await?;
         tighten(&principals, &ledger);
         let sealed = open_sealed(&config, &limits)?;
-        let vault_limits = vault::Limits {
-            deadline: Limits::millis(limits.secret_millis),
-            max_bytes: Limits::size(limits.secret_bytes),
-        };
         let gate = Arc::new(Gate {
-            vault: Vault::new(vault_limits),
+            vault: Vault::new(limits.of_secrets()),
             pool: Pool::new(
                 Limits::seconds(limits.upstream_idle_seconds),
                 Limits::size(limits.upstream_idle),

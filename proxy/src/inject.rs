@@ -12,6 +12,7 @@ use zeroize::Zeroizing;
 use crate::credential::{Credential, PLACEHOLDER, Shape};
 use crate::gate::Gate;
 use crate::permit::Permit;
+use crate::refusal::Refusal;
 
 /// A credential rendered for one request.
 #[derive(Default)]
@@ -35,23 +36,36 @@ impl std::fmt::Debug for Injected {
 /// Fetches and renders the credential that the permit's grant names.
 ///
 /// # Errors
-/// Says why there is none to use: not configured, not bound to this host, or its source failed. Never the secret.
-pub async fn credentials(gate: &Gate, permit: &Permit) -> Result<Injected, String> {
+/// [`Refusal::Unfetched`] when its source failed, [`Refusal::VaultUnavailable`] when it is not configured or not bound
+/// to this host. Never the secret.
+pub async fn credentials(gate: &Gate, permit: &Permit) -> Result<Injected, Refusal> {
     let Some(name) = permit.grant().credential() else { return Ok(Injected::default()) };
     let credential = permit.rulebook().credentials.get(name);
-    let credential = credential.ok_or_else(|| format!("credential `{name}` is not configured"))?;
-    if !credential.is_bound_to(&permit.facts().authority) {
-        return Err(format!("credential `{name}` is not bound to {}", permit.facts().authority));
+    let credential =
+        credential.ok_or_else(|| Refusal::VaultUnavailable(format!("credential `{name}` is not configured")))?;
+    let authority = &permit.facts().authority;
+    if !credential.is_bound_to(authority) {
+        return Err(Refusal::VaultUnavailable(format!("credential `{name}` is not bound to {authority}")));
     }
-    let fetched = gate.vault.fetch(&credential.reference).await.map_err(|error| error.to_string())?;
-    let mut injected = fetched.secret.lend(|secret| render(&credential.shape, secret))?;
-    injected.origin = json!({
-        "name": name,
-        "reference": credential.reference.to_string(),
-        "provider": fetched.provider,
-        "version": fetched.version,
-    });
+    let fetched = gate.vault.fetch(&credential.place).await;
+    let fetched = fetched.map_err(|error| Refusal::Unfetched(error.fault.clone(), error.to_string()))?;
+    let rendered = fetched.secret.lend(|secret| render(&credential.shape, secret));
+    let mut injected = rendered.map_err(Refusal::VaultUnavailable)?;
+    injected.origin = origin(permit, fetched.version);
     Ok(injected)
+}
+
+/// What the ledger says of the credential that a permit names: null when it names none.
+pub fn origin(permit: &Permit, version: Option<String>) -> Value {
+    let name = permit.grant().credential();
+    let credential = name.and_then(|name| permit.rulebook().credentials.get(name));
+    let Some(place) = credential.map(|credential| &credential.place) else { return Value::Null };
+    json!({
+        "name": name,
+        "reference": place.reference().to_string(),
+        "provider": place.provider(),
+        "version": version,
+    })
 }
 
 /// Removes whatever the agent itself would authenticate with at a destination that gets a credential from the gate.
@@ -194,7 +208,7 @@ mod tests {
             let source = policy::Source { name: "c".into(), text };
             policy::yaml::read::<crate::credential::RawCredentials>(&source)
                 .unwrap()
-                .check()
+                .check(&vault::Providers::default())
                 .unwrap()
                 .remove("x")
                 .unwrap()

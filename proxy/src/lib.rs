@@ -49,5 +49,6 @@ pub mod setup;
 pub mod shares;
 pub mod tunnel;
 pub mod turns;
+mod unfetched;
 pub mod up;
 pub mod upstream;

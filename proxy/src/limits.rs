@@ -126,6 +126,11 @@ impl Limits {
         Duration::from_millis(value)
     }
 
+    /// What one fetch of a secret may take.
+    pub fn of_secrets(&self) -> vault::Limits {
+        vault::Limits { deadline: Limits::millis(self.secret_millis), max_bytes: Limits::size(self.secret_bytes) }
+    }
+
     /// A number of bytes or items as a length in memory.
     pub fn size(value: u64) -> usize {
         usize::try_from(value).unwrap_or(usize::MAX)

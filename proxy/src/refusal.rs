@@ -5,6 +5,9 @@
 
 use http::StatusCode;
 use policy::{Denial, Facts, Match, Verdict};
+use vault::Fault;
+
+use crate::unfetched;
 
 /// Why a request goes no further. The comments say who is at fault.
 #[derive(Debug)]
@@ -63,7 +66,9 @@ pub enum Refusal {
     Upstream(String),
     /// Upstream or network: the request left, its result is not known. Never retried.
     UnknownOutcome(String),
-    /// Vault: the credential could not be had, so nothing was sent.
+    /// Vault: the credential could not be fetched, for this reason and in these words, so nothing was sent.
+    Unfetched(Fault, String),
+    /// Gate: the credential is not there to be fetched, so nothing was sent.
     VaultUnavailable(String),
 }
 
@@ -275,6 +280,7 @@ impl Refusal {
                 "check that the destination is up and its certificate is trusted",
             )
             .retryable(),
+            Unfetched(fault, _) => unfetched::answer(fault),
             UnknownOutcome(why) => row(
                 502,
                 "outcome_unknown",
@@ -286,8 +292,8 @@ impl Refusal {
                 503,
                 "credential_unavailable",
                 "credential unavailable",
-                "the destination's credential could not be fetched, so nothing was sent",
-                "try again later; the ledger and the log of the gate show the cause",
+                "the destination's credential is not configured for it, so nothing was sent",
+                "an operator has to mend it; the ledger and the log of the gate show the cause",
             )
             .retryable(),
         }
@@ -296,7 +302,10 @@ impl Refusal {
     /// What only an operator should read; empty where the answer already says it all.
     pub fn cause(&self) -> &str {
         match self {
-            Refusal::LedgerRefused(why) | Refusal::LedgerUnavailable(why) | Refusal::VaultUnavailable(why) => why,
+            Refusal::LedgerRefused(why)
+            | Refusal::LedgerUnavailable(why)
+            | Refusal::Unfetched(_, why)
+            | Refusal::VaultUnavailable(why) => why,
             Refusal::AgentSuspended
             | Refusal::Ambiguous(_)
             | Refusal::AuthorityMismatch(_)
@@ -334,13 +343,19 @@ impl Answer {
         self
     }
 
-    fn retryable(mut self) -> Answer {
+    pub(crate) fn retryable(mut self) -> Answer {
         self.retryable = true;
         self
     }
 }
 
-fn row(status: u16, code: &'static str, title: &'static str, detail: impl AsRef<str>, remedy: &str) -> Answer {
+pub(crate) fn row(
+    status: u16,
+    code: &'static str,
+    title: &'static str,
+    detail: impl AsRef<str>,
+    remedy: &str,
+) -> Answer {
     Answer {
         status: StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
         code,

@@ -80,9 +80,10 @@ pub async fn execute(gate: Arc<Gate>, order: Order, sink: Sink) {
 async fn carry_out(gate: &Gate, permit: Permit, ticket: &Ticket, mut sink: Sink) -> Outcome {
     let injected = match inject::credentials(gate, &permit).await {
         Ok(injected) => injected,
-        Err(why) => {
-            let data = json!({"reason": "credential_unavailable", "detail": why});
-            sink.refuse(Refusal::VaultUnavailable(why));
+        Err(refusal) => {
+            let credential = inject::origin(&permit, None);
+            let data = json!({"reason": refusal.answer().code, "detail": refusal.cause(), "credential": credential});
+            sink.refuse(refusal);
             return Outcome::Failed { sent: false, data };
         }
     };

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use anyhow::{Result, anyhow, bail};
@@ -59,7 +59,7 @@ impl Rulebook {
     /// All faults found, one a line, each with file, line and remedy.
     pub fn load(config: &Config) -> Result<Rulebook> {
         config.home.check()?;
-        let credentials = read_credentials(&config.home.credentials())?;
+        let credentials = read_credentials(config)?;
         let rules = read_rules(config, credentials.keys().cloned().collect())?;
         check_bindings(config, &rules, &credentials)?;
         let special = rules.destinations().filter_map(|destination| destination.roots.as_deref());
@@ -94,12 +94,13 @@ fn read_rules(config: &Config, credentials: BTreeSet<String>) -> Result<Rules> {
     Ok(Rules::load(&destinations, &policies, &credentials, config.environment.as_deref())?)
 }
 
-fn read_credentials(path: &Path) -> Result<BTreeMap<String, Credential>> {
+fn read_credentials(config: &Config) -> Result<BTreeMap<String, Credential>> {
+    let path = config.home.credentials();
     if !path.exists() {
         return Ok(BTreeMap::new());
     }
-    let raw: RawCredentials = yaml::read(&source(path)?)?;
-    raw.check().map_err(|faults| anyhow!("{}: {}", path.display(), faults.join("\n")))
+    let raw: RawCredentials = yaml::read(&source(&path)?)?;
+    raw.check(&config.providers).map_err(|faults| anyhow!("{}: {}", path.display(), faults.join("\n")))
 }
 
 /// A destination may use a credential only for hosts that the credential is bound to.

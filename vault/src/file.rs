@@ -13,48 +13,39 @@ use nix::fcntl::OFlag;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::{Raw, Reference, VaultError};
+use crate::{Fault, Raw, without_line_end};
 
 /// Reads the file on a thread that may block; one newline at its end is not part of the secret.
 ///
 /// Links are followed: Kubernetes swaps a mounted secret by swapping a link. The target is what is checked.
-pub(crate) async fn read(
-    reference: &Reference,
-    path: &Path,
-    max_bytes: usize,
-    slots: &Arc<Semaphore>,
-) -> Result<Raw, VaultError> {
-    let failed = |source| VaultError::Io { reference: reference.clone(), source };
-    let slot = slots.clone().acquire_owned().await.map_err(|closed| failed(io::Error::other(closed)))?;
-    let (own_reference, own_path) = (reference.clone(), PathBuf::from(path));
+pub(crate) async fn read(path: &Path, max_bytes: usize, slots: &Arc<Semaphore>) -> Result<Raw, Fault> {
+    let slot = slots.clone().acquire_owned().await.map_err(|closed| Fault::Io(closed.to_string()))?;
+    let path = PathBuf::from(path);
     let reading = tokio::task::spawn_blocking(move || {
         // Held by the thread, not by the caller: a caller that gives up leaves the thread behind.
         let _slot = slot;
-        read_now(&own_reference, &own_path, max_bytes)
+        read_now(&path, max_bytes)
     });
-    reading.await.map_err(|lost| failed(io::Error::other(lost)))?
+    reading.await.map_err(|lost| Fault::Io(lost.to_string()))?
 }
 
-fn read_now(reference: &Reference, path: &Path, max_bytes: usize) -> Result<Raw, VaultError> {
-    let failed = |source| VaultError::Io { reference: reference.clone(), source };
+fn read_now(path: &Path, max_bytes: usize) -> Result<Raw, Fault> {
+    let failed = |error: io::Error| Fault::Io(error.to_string());
     // Without `O_NONBLOCK` opening a pipe would wait for a writer.
     let mut options = OpenOptions::new();
     let file = options.read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path).map_err(failed)?;
     let metadata = file.metadata().map_err(failed)?;
-    check(reference, &metadata)?;
+    check(&metadata)?;
     let value = read_value(&file, max_bytes).map_err(failed)?;
     Ok(Raw { value, version: version(&metadata) })
 }
 
-fn check(reference: &Reference, metadata: &Metadata) -> Result<(), VaultError> {
+fn check(metadata: &Metadata) -> Result<(), Fault> {
     if !metadata.is_file() {
-        return Err(VaultError::NotRegular { reference: reference.clone() });
+        return Err(Fault::NotRegular);
     }
     let mode = metadata.permissions().mode() & 0o7777;
-    if mode & WRITABLE_BY_OTHERS != 0 {
-        return Err(VaultError::Writable { reference: reference.clone(), mode });
-    }
-    Ok(())
+    if mode & WRITABLE_BY_OTHERS == 0 { Ok(()) } else { Err(Fault::Writable(mode)) }
 }
 
 fn read_value(mut file: &File, max_bytes: usize) -> io::Result<Zeroizing<Vec<u8>>> {
@@ -68,12 +59,7 @@ fn read_value(mut file: &File, max_bytes: usize) -> io::Result<Zeroizing<Vec<u8>
         file.seek(SeekFrom::Start(0))?;
         value = read_at_most(file, most)?;
     }
-    if value.last() == Some(&b'\n') {
-        value.pop();
-        if value.last() == Some(&b'\r') {
-            value.pop();
-        }
-    }
+    without_line_end(&mut value);
     Ok(value)
 }
 
@@ -96,7 +82,7 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::time::{Duration, SystemTime};
 
-    use crate::{Limits, Vault};
+    use crate::{Limits, Place, Providers, Vault};
 
     use super::*;
 
@@ -105,6 +91,10 @@ mod tests {
 
     fn vault(max_bytes: usize) -> Vault {
         Vault::new(Limits { max_bytes, ..Limits::default() })
+    }
+
+    fn place(path: &Path) -> Place {
+        Providers::default().place(format!("file://{}", path.display()).parse().unwrap(), None).unwrap()
     }
 
     fn put(path: &Path, content: &[u8]) {
@@ -129,10 +119,9 @@ mod tests {
         ];
         for (content, expected) in cases {
             put(&path, content);
-            let fetched = vault(8).fetch(&Reference::File(path.clone())).await.unwrap();
+            let fetched = vault(8).fetch(&place(&path)).await.unwrap();
             fetched.secret.lend(|secret| assert_eq!(secret, expected));
             assert_eq!(fetched.secret.len(), expected.len());
-            assert_eq!(fetched.provider, "file");
         }
     }
 
@@ -140,13 +129,13 @@ mod tests {
     async fn a_file_is_read_anew_on_every_fetch() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("secret");
-        let reference = Reference::File(path.clone());
+        let place = place(&path);
         let vault = vault(8);
         for (content, changed) in [("old", 1_000_000_000), ("new", 1_000_000_007)] {
             put(&path, content.as_bytes());
             let at = UNIX_EPOCH + Duration::from_secs(changed);
             File::options().write(true).open(&path).unwrap().set_modified(at).unwrap();
-            let fetched = vault.fetch(&reference).await.unwrap();
+            let fetched = vault.fetch(&place).await.unwrap();
             fetched.secret.lend(|secret| assert_eq!(secret, content.as_bytes()));
             assert_eq!(fetched.version, Some(changed.to_string()));
         }
@@ -159,23 +148,23 @@ mod tests {
         put(&home.path().join("..data/key"), b"abc");
         chmod(&home.path().join("..data/key"), 0o644);
         symlink("..data/key", home.path().join("key")).unwrap();
-        let fetched = vault(8).fetch(&Reference::File(home.path().join("key"))).await.unwrap();
+        let fetched = vault(8).fetch(&place(&home.path().join("key"))).await.unwrap();
         fetched.secret.lend(|secret| assert_eq!(secret, b"abc"));
     }
 
     #[tokio::test]
     async fn what_is_not_fit_is_refused_without_a_word_of_it() {
         let cases: [(Put, &str); 14] = [
-            (|_| (), "cannot read `PATH`: No such file"),
-            (|path| put(path, b""), "the secret at `PATH` is empty"),
-            (|path| put(path, b"\n"), "the secret at `PATH` is empty"),
-            (|path| put(path, b"CANARY\n\n"), "at `PATH` has a byte that is not printable ASCII"),
+            (|_| (), "`PATH` cannot be read: No such file"),
+            (|path| put(path, b""), "`PATH` is empty"),
+            (|path| put(path, b"\n"), "`PATH` is empty"),
+            (|path| put(path, b"CANARY\n\n"), "`PATH` has a byte that is not printable ASCII"),
             (|path| put(path, b"CAN\r\nARY"), "not printable ASCII"),
             (|path| put(path, b"CANARY\0"), "not printable ASCII"),
             (|path| put(path, b"CAN\tARY"), "not printable ASCII"),
             (|path| put(path, b"CANARY\x7f"), "not printable ASCII"),
             (|path| put(path, "CANÄRY".as_bytes()), "not printable ASCII"),
-            (|path| put(path, b"CANARY789"), "at `PATH` is longer than 8 bytes"),
+            (|path| put(path, b"CANARY789"), "`PATH` is longer than 8 bytes"),
             (|path| put(path, &b"CANARY".repeat(100_000)), "is longer than 8 bytes"),
             (|path| writable(path, 0o620), "`PATH` can be changed by others than its owner (mode 620)"),
             (|path| writable(path, 0o602), "(mode 602)"),
@@ -185,9 +174,8 @@ mod tests {
             let home = tempfile::tempdir().unwrap();
             let path = home.path().join("secret");
             prepare(&path);
-            let reference = Reference::File(path);
-            let error = vault(8).fetch(&reference).await.unwrap_err();
-            let message = error.to_string().replace(&reference.to_string(), "PATH");
+            let error = vault(8).fetch(&place(&path)).await.unwrap_err();
+            let message = error.to_string().replace(&format!("file://{}", path.display()), "PATH");
             assert!(message.contains(expected), "{message}\nshould say\n{expected}");
             let all = format!("{error} {error:?}");
             assert!(!all.contains("CAN") && !all.contains("ARY"), "{all}");
@@ -205,8 +193,8 @@ mod tests {
         let path = home.path().join("pipe");
         nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRUSR).unwrap();
         let started = SystemTime::now();
-        let error = vault(8).fetch(&Reference::File(path)).await.unwrap_err();
-        assert!(matches!(error, VaultError::NotRegular { .. }), "{error}");
+        let error = vault(8).fetch(&place(&path)).await.unwrap_err();
+        assert_eq!(error.fault, Fault::NotRegular);
         assert!(started.elapsed().unwrap() < Limits::default().deadline);
     }
 
@@ -217,14 +205,11 @@ mod tests {
         put(&path, b"abc");
         let vault = vault(8);
         // All slots taken: as if every thread hung in a file system that does not answer.
-        let slots = u32::try_from(vault.file_slots.available_permits()).unwrap();
-        let taken = vault.file_slots.acquire_many(slots).await.unwrap();
-        let error = vault.fetch(&Reference::File(path.clone())).await.unwrap_err();
-        assert!(
-            matches!(error, VaultError::Deadline { deadline, .. } if deadline == Duration::from_secs(5)),
-            "{error}"
-        );
+        let slots = u32::try_from(vault.local.slots.available_permits()).unwrap();
+        let taken = vault.local.slots.acquire_many(slots).await.unwrap();
+        let error = vault.fetch(&place(&path)).await.unwrap_err();
+        assert_eq!(error.fault, Fault::Deadline(Duration::from_secs(5)));
         drop(taken);
-        vault.fetch(&Reference::File(path)).await.unwrap();
+        vault.fetch(&place(&path)).await.unwrap();
     }
 }

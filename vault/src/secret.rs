@@ -6,7 +6,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::{Reference, VaultError};
+use crate::Fault;
 
 /// Bytes of printable ASCII that are wiped when dropped and can only be borrowed.
 ///
@@ -29,20 +29,15 @@ pub struct Secret {
 
 impl Secret {
     /// Takes over `value` if it is fit to be sent: 1 to `max_bytes` bytes, each printable ASCII.
-    pub(crate) fn new(
-        value: Zeroizing<Vec<u8>>,
-        reference: &Reference,
-        max_bytes: usize,
-    ) -> Result<Secret, VaultError> {
-        let reference = || reference.clone();
+    pub(crate) fn new(value: Zeroizing<Vec<u8>>, max_bytes: usize) -> Result<Secret, Fault> {
         if value.is_empty() {
-            return Err(VaultError::Empty { reference: reference() });
+            return Err(Fault::Empty);
         }
         if value.len() > max_bytes {
-            return Err(VaultError::TooLong { reference: reference(), max_bytes });
+            return Err(Fault::TooLong(max_bytes));
         }
         if !value.iter().all(|byte| matches!(byte, b' '..=b'~')) {
-            return Err(VaultError::Byte { reference: reference() });
+            return Err(Fault::Byte);
         }
         Ok(Secret { value })
     }
@@ -72,16 +67,15 @@ mod tests {
 
     #[test]
     fn every_byte_but_printable_ascii_is_refused() {
-        let reference = Reference::Env("KEY".into());
         for byte in 0..=u8::MAX {
-            let made = Secret::new(Zeroizing::new(vec![b'a', byte, b'z']), &reference, 3);
+            let made = Secret::new(Zeroizing::new(vec![b'a', byte, b'z']), 3);
             assert_eq!(made.is_ok(), byte == b' ' || byte.is_ascii_graphic(), "{byte:#04x}");
         }
     }
 
     #[test]
     fn a_secret_does_not_show_in_debug_output() {
-        let secret = Secret::new(Zeroizing::new(b"CANARY".to_vec()), &Reference::Env("KEY".into()), 6).unwrap();
+        let secret = Secret::new(Zeroizing::new(b"CANARY".to_vec()), 6).unwrap();
         assert_eq!(format!("{secret:?} {:#?}", Some(&secret)), "Secret(redacted) Some(\n    Secret(redacted),\n)");
     }
 }
