@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,7 +19,9 @@ use crate::event::Draft;
 use crate::follower::Follower;
 use crate::home::Home;
 use crate::intent::{Intent, State};
+use crate::kind::EventType;
 use crate::open::{self, OpenError, Opened};
+use crate::past::{self, Page, Past};
 use crate::principal::Principal;
 use crate::query::{self, Query, ReadError};
 use crate::shared::Shared;
@@ -169,6 +172,21 @@ impl Ledger {
     /// The exact lines of entries, without newlines, in order.
     pub fn events(&self, query: &Query) -> Result<Vec<String>, ReadError> {
         query::events(&self.inner.shared, query)
+    }
+
+    /// The newest entries that match, newest first.
+    pub fn past(&self, past: &Past) -> Result<Page, ReadError> {
+        past::page(&self.inner.shared, past)
+    }
+
+    /// The number of the first entry that is not older than `time`; one past the last if all are.
+    pub fn first_since(&self, time: Timestamp) -> Result<u64, ReadError> {
+        past::first_since(&self.inner.shared, time)
+    }
+
+    /// How many entries of a type have a number in `range`.
+    pub fn count(&self, kind: EventType, range: Range<u64>) -> Result<u64, ReadError> {
+        past::count(&self.inner.shared, kind, range)
     }
 
     /// Verifies the journal on disk up to the present head.

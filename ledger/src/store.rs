@@ -13,7 +13,7 @@
 //! | `o` id | nothing; the intent can still move |
 //! | `e` correlation | open execution |
 //! | `a` name, `u` name | agent, operator |
-//! | `c` correlation 0 seq, `j` intent 0 seq, `r` run 0 seq | numbers behind seq; there and at seq an id occurs |
+//! | `c` correlation 0 seq, `j` intent 0 seq, `r` run 0 seq, `g` agent 0 seq, `d` destination 0 seq, `t` type 0 seq | numbers behind seq; there and at seq it occurs |
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -49,11 +49,14 @@ pub(crate) struct Applied {
     pub(crate) live: [usize; 4],
 }
 
-/// Which of the three ids an index key is about.
+/// What an index key is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Index {
+    Agent,
     Correlation,
+    Destination,
     Intent,
+    Kind,
     Run,
 }
 
@@ -170,6 +173,18 @@ impl Store {
         Ok(found.flat_map(places).filter(move |seq| seq.as_ref().map_or(true, |seq| *seq >= from)))
     }
 
+    /// The numbers under the last key that begins below `below`, in order; some may not be below it.
+    pub(crate) fn places_below(&self, index: Index, id: &str, below: u64) -> Result<Vec<u64>, StoreError> {
+        let first = index_key(index, id, 0);
+        let length = first.len();
+        let mut before = self.db.range(first..index_key(index, id, below)).rev();
+        let mine = |pair: &sled::Result<(IVec, IVec)>| pair.as_ref().map_or(true, |(key, _)| key.len() == length);
+        match guarded(|| before.find(mine).transpose())? {
+            Some(pair) => places(Ok(pair)).into_iter().collect(),
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// The line of one entry.
     pub(crate) fn line(&self, seq: u64) -> Result<Option<String>, StoreError> {
         let found = self.lines(seq)?.next().transpose()?;
@@ -222,8 +237,11 @@ fn put_blocks<'a>(batch: &mut Batch, entries: impl Iterator<Item = &'a Entry>) {
 fn put_index<'a>(batch: &mut Batch, entries: impl Iterator<Item = &'a Entry>) {
     let mut places: HashMap<(Index, &str), Vec<u64>> = HashMap::new();
     for event in entries.map(|entry| &entry.event) {
+        places.entry((Index::Kind, event.kind.as_str())).or_default().push(event.seq);
         let ids = [
+            (Index::Agent, &event.agent_id),
             (Index::Correlation, &event.correlation_id),
+            (Index::Destination, &event.dest_key),
             (Index::Intent, &event.intent_id),
             (Index::Run, &event.run_id),
         ];
@@ -317,8 +335,11 @@ fn seq_key(tag: u8, seq: u64) -> Vec<u8> {
 
 fn index_key(index: Index, id: &str, seq: u64) -> Vec<u8> {
     let tag = match index {
+        Index::Agent => b'g',
         Index::Correlation => b'c',
+        Index::Destination => b'd',
         Index::Intent => b'j',
+        Index::Kind => b't',
         Index::Run => b'r',
     };
     [&[tag], id.as_bytes(), &[0], &seq.to_be_bytes()].concat()

@@ -163,6 +163,11 @@ function countDown() {
   }
 }
 
+for (const time of all("time[data-when]")) {
+  time.title = time.dateTime;
+  time.textContent = time.dateTime.replace("T", " ").replace(/\.\d+Z$/, "");
+}
+
 const state = $("[data-live-state]");
 if (state) {
   countDown();

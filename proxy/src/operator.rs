@@ -21,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use self::chart::Counts;
 use self::guard::Guard;
 pub use self::principals::registration;
 use self::session::Sessions;
@@ -31,11 +32,14 @@ use crate::record;
 use crate::refusal::Refusal;
 
 mod card;
+mod chart;
+mod frame;
 mod guard;
 mod live;
 mod login;
 mod page;
 mod principals;
+mod runs;
 mod session;
 mod visible;
 mod vote;
@@ -69,7 +73,8 @@ pub async fn serve(gate: Arc<Gate>, listener: TcpListener) {
     let Ok(address) = listener.local_addr() else { return };
     let names = vec![address.to_string(), format!("localhost:{}", address.port())];
     let stop = gate.stop.clone();
-    let guard = Arc::new(Guard { gate: Arc::clone(&gate), names, sessions: Sessions::default() });
+    let guard =
+        Arc::new(Guard { gate: Arc::clone(&gate), names, sessions: Sessions::default(), counts: Counts::default() });
     let doors = routes(gate, guard);
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     while let Some(accepted) = stop.run_until_cancelled(listener.accept()).await {

@@ -81,6 +81,7 @@ test("an approval sends the held request once, a denial never", async () => {
   const [yes, no] = [await gate.hold("/refunds/yes", '{"amount":12.5}', JSON_BODY), await gate.hold("/refunds/no", '{"amount":9}', JSON_BODY)];
   await card(page, yes).waitFor();
   assert.match(await card(page, yes).innerText(), /12\.5/);
+  assert.match(await card(page, yes).innerText(), /the first request of this agent there/);
   assert.equal(gate.hitsAt("/refunds/yes"), 0);
   await vote(page, yes, "Approve", "order 77 was cancelled");
   await card(page, yes).waitFor({ state: "detached" });
@@ -283,11 +284,39 @@ test("agents are suspended and resumed, and the chain is verified, from the page
   await page.context().close();
 });
 
+test("runs are listed, filtered, paged and opened", async () => {
+  const page = await opened();
+  const token = gate.addAgent("busy-bot", "");
+  for (let number = 0; number < 60; number += 1) assert.equal((await gate.send("GET", `/orders/${number}`, "", { agent: "busy-bot", token })).status, 200);
+  for (let number = 0; number < 3; number += 1) assert.equal((await gate.send("DELETE", "/orders/<b>x", "", { agent: "busy-bot", token })).status, 400);
+  assert.equal((await gate.send("DELETE", "/orders/1", "", { agent: "busy-bot", token })).status, 403);
+  await page.goto(`${gate.operator}/ui/runs`);
+  await page.selectOption("[name=agent]", "busy-bot");
+  await page.selectOption("[name=decision]", "allow");
+  await page.getByRole("button", { name: "Show" }).click();
+  assert.equal(await page.locator(".runs tbody tr").count(), 50);
+  await page.getByRole("link", { name: "Older" }).click();
+  assert.equal(await page.locator(".runs tbody tr").count(), 10);
+  assert.match(await page.locator(".runs tbody tr").first().innerText(), /busy-bot[^]*orders\/9[^]*executed/);
+  await page.goto(`${gate.operator}/ui/runs?agent=busy-bot&decision=deny`);
+  assert.equal(await page.locator(".runs tbody tr").count(), 1);
+  await page.locator(".runs tbody a").click();
+  await page.getByText("decision.denied").waitFor();
+  await page.getByText("Recorded").click();
+  await page.getByText("entry_hash").or(page.getByText("continues")).first().waitFor();
+  await page.goto(`${gate.operator}/ui/runs?since=2999-01-01T00:00`);
+  await page.getByText("No request matches.").waitFor();
+  assert.equal((await page.goto(`${gate.operator}/ui/runs?since=yesterday`)).status(), 400);
+  assert.deepEqual(page.trouble, []);
+  await page.context().close();
+});
+
 test("axe finds nothing serious, light, dark or on a phone", async () => {
   const id = await gate.hold("/refunds/axe?a=1", '{"amount":"much","note":"\\u202e"}', { headers: { "content-type": "application/json", "writ-run-id": "run-1" } });
+  const { correlation_id: correlation } = JSON.parse(gate.writ("intents", "show", id));
   for (const options of [{ colorScheme: "light" }, { colorScheme: "dark" }, { viewport: { width: 390, height: 844 } }]) {
     const page = await opened(undefined, { ...options, bypassCSP: true });
-    for (const target of ["approvals", `approvals/${id}`, "agents", "destinations", "policies", "ledger", "login"]) {
+    for (const target of ["approvals", `approvals/${id}`, "runs", `runs/${correlation}`, "agents", "destinations", "policies", "ledger", "login"]) {
       await page.goto(`${gate.operator}/ui/${target}`);
       await page.evaluate(axe);
       const { violations } = await page.evaluate(() => window.axe.run());

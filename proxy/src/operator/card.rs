@@ -2,7 +2,7 @@
 //!
 //! Never decides anything; what it shows is what a vote binds (digest and reasons).
 
-use ledger::{Intent, State};
+use ledger::{EventType, Intent, Past, State};
 use policy::Facts;
 use serde_json::{Map, Value};
 
@@ -34,6 +34,8 @@ pub(super) struct Card {
     pub(super) reasons: Vec<Reason>,
     pub(super) claims: Vec<Claim>,
     pub(super) content: Content,
+    /// How often the agent sent the same method and path before, in words.
+    pub(super) seen: String,
     pub(super) votes: Vec<Cast>,
     pub(super) approvals: u64,
     pub(super) opened: String,
@@ -103,9 +105,9 @@ impl Card {
             None => (None, "the request is no longer kept".to_owned()),
         };
         let agent = gate.principals.named(Kind::Agent, &intent.agent_id);
-        let seen = [text(data, "digest"), text(data, "reasons"), intent.state.as_str().to_owned()];
+        let binds = [text(data, "digest"), text(data, "reasons"), intent.state.as_str().to_owned()];
         Card {
-            version: id::digest(format!("{seen:?}{:?}", intent.votes).as_bytes()),
+            version: id::digest(format!("{binds:?}{:?}", intent.votes).as_bytes()),
             id: intent.id.clone(),
             correlation: intent.correlation_id.clone(),
             state: intent.state,
@@ -123,6 +125,7 @@ impl Card {
             reasons: reasons(data),
             claims: claims(intent),
             content: content(operator, facts.as_ref(), missing, limit),
+            seen: seen(gate, intent).await,
             votes: intent.votes.iter().map(Cast::of).collect(),
             approvals: data.get("approvals").and_then(Value::as_u64).unwrap_or(1),
             opened: intent.opened.ts.to_string(),
@@ -149,6 +152,34 @@ impl Card {
 impl Cast {
     fn of(vote: &Map<String, Value>) -> Cast {
         Cast { operator: text(vote, "operator"), verdict: text(vote, "verdict"), rationale: text(vote, "rationale") }
+    }
+}
+
+/// What the ledger knows of the same request: so often among the agent's last ones there, and when last.
+async fn seen(gate: &Gate, intent: &Intent) -> String {
+    let past = Past {
+        kinds: vec![EventType::DecisionAllowed, EventType::ActionExecuting],
+        agent: Some(intent.agent_id.clone()),
+        destination: intent.dest_key.clone(),
+        limit: LOOKED_BACK,
+        ..Past::default()
+    };
+    let ledger = gate.ledger.clone();
+    let Ok(Ok(page)) = tokio::task::spawn_blocking(move || ledger.past(&past)).await else {
+        return "the ledger cannot be read".to_owned();
+    };
+    let line = |data: &Map<String, Value>| ["method", "authority", "path"].map(|field| text(data, field));
+    let wanted = line(&intent.opened.data);
+    let events = page.lines.iter().filter_map(|line| serde_json::from_str::<Map<String, Value>>(line).ok());
+    let same =
+        events.filter(|event| event.get("data").and_then(Value::as_object).is_some_and(|data| line(data) == wanted));
+    let times: Vec<String> = same.map(|event| text(&event, "ts")).collect();
+    match (times.as_slice(), page.lines.len()) {
+        ([], 0) => "the first request of this agent there".to_owned(),
+        ([], all) => format!("not among the {all} requests of this agent there before"),
+        ([last, ..], all) => {
+            format!("sent {} times among the {all} requests of this agent there before, last on {last}", times.len())
+        }
     }
 }
 
@@ -214,3 +245,6 @@ fn content(operator: &Principal, facts: Option<&Facts>, missing: String, limit: 
         hidden: body.len() - shown.len(),
     }
 }
+
+/// Earlier requests that are looked at.
+const LOOKED_BACK: usize = 50;

@@ -11,6 +11,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::Fault;
+use super::chart::Counts;
 use super::session::Sessions;
 use crate::gate::Gate;
 use crate::principal::{Kind, Principal, Standing};
@@ -24,6 +25,8 @@ pub(super) struct Guard {
     pub(super) names: Vec<String>,
     /// Browser sessions.
     pub(super) sessions: Sessions,
+    /// What past hours had, for the chart.
+    pub(super) counts: Counts,
 }
 
 /// The cookie of the session that a request came with, so that it can be ended.

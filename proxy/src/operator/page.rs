@@ -8,22 +8,15 @@ use axum::Extension;
 use axum::Router;
 use axum::extract::{Path, State as Shared};
 use axum::http::header;
-use axum::response::{Html, IntoResponse, Redirect};
+use axum::response::{IntoResponse, Redirect};
 use axum::routing::get;
 use ledger::{Head, State};
 
 use super::card::{Card, Content};
-use super::{Fault, internal, known};
+use super::frame::{Frame, shown};
+use super::{Fault, known, runs};
 use crate::gate::Gate;
 use crate::principal::{Kind, Principal, Role, Standing};
-
-/// What stands around every page.
-struct Frame {
-    page: &'static str,
-    operator: String,
-    role: &'static str,
-    waiting: usize,
-}
 
 #[derive(Template)]
 #[template(path = "approvals.html")]
@@ -90,6 +83,8 @@ pub(super) fn routes() -> Router<Arc<Gate>> {
         .route("/ui/approvals", get(approvals))
         .route("/ui/approvals/cards", get(cards))
         .route("/ui/approvals/{id}", get(intent))
+        .route("/ui/runs", get(runs::list))
+        .route("/ui/runs/{correlation}", get(runs::one))
         .route("/ui/agents", get(agents))
         .route("/ui/destinations", get(destinations))
         .route("/ui/policies", get(policies))
@@ -197,24 +192,6 @@ async fn ledger(
         head: gate.ledger.head(),
         latched: gate.ledger.latched(),
     })
-}
-
-fn shown(page: &impl Template) -> Result<Html<String>, Fault> {
-    page.render().map(Html).map_err(|error| internal(&error))
-}
-
-// === impl Frame ===
-
-impl Frame {
-    fn of(gate: &Gate, operator: &Principal, page: &'static str) -> Frame {
-        let role = match operator.role {
-            Some(Role::Admin) => "admin",
-            Some(Role::Reviewer) => "reviewer",
-            Some(Role::Viewer) | None => "viewer",
-        };
-        let waiting = gate.ledger.intents(&[State::Held], usize::MAX).len();
-        Frame { page, operator: operator.name.clone(), role, waiting }
-    }
 }
 
 /// Cards on one page.
