@@ -67,6 +67,24 @@ document.addEventListener("submit", async (event) => {
   }
 });
 
+document.addEventListener("submit", async (event) => {
+  const form = event.target.closest("[data-settle]");
+  if (!form) return;
+  event.preventDefault();
+  const outcome = event.submitter?.value;
+  const rationale = form.rationale.value;
+  const page = `/v1/intents/${form.dataset.settle}`;
+  try {
+    if (outcome === "retry") await send(`${page}/retry`, { rationale });
+    else await send(`${page}/settle`, { outcome, rationale });
+    toast(outcome === "retry" ? "Held again" : `Settled: it ${outcome}`);
+    form.rationale.blur();
+    if ($("[data-live]")) refresh(); else location.reload();
+  } catch (error) {
+    $("[data-error]", form).textContent = error.message;
+  }
+});
+
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-post]");
   if (!button) return;

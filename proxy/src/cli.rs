@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use serde_json::json;
 
 use crate::home::Home;
 use crate::{demo, setup, up};
@@ -123,6 +124,25 @@ enum IntentCommand {
     Show {
         /// Intent id
         id: String,
+    },
+    /// Say what became of a request whose outcome is unknown
+    Settle {
+        /// Intent id
+        id: String,
+        /// succeeded or failed
+        #[arg(long, value_parser = ["succeeded", "failed"])]
+        outcome: String,
+        /// How you know; stands on the ledger
+        #[arg(long)]
+        rationale: String,
+    },
+    /// Hold a request whose outcome is unknown once more, for votes of its own
+    Retry {
+        /// Intent id
+        id: String,
+        /// Why
+        #[arg(long)]
+        rationale: String,
     },
 }
 
@@ -260,6 +280,12 @@ fn run(line: Line) -> Result<Exit> {
                 ask::intents(home?, state.as_deref(), limit, json).await
             }
             Command::Intents { what: IntentCommand::Show { id } } => ask::intent(home?, &id).await,
+            Command::Intents { what: IntentCommand::Settle { id, outcome, rationale } } => {
+                ask::resolve(home?, &id, "settle", &json!({"outcome": outcome, "rationale": rationale})).await
+            }
+            Command::Intents { what: IntentCommand::Retry { id, rationale } } => {
+                ask::resolve(home?, &id, "retry", &json!({"rationale": rationale})).await
+            }
             Command::Agents { what } => ask::principals(home?, "agents", &what, json).await,
             Command::Operators { what } => ask::principals(home?, "operators", &what, json).await,
             Command::Login => ask::login(home?, json).await,

@@ -20,6 +20,7 @@ use crate::credential::Credential;
 use crate::dialect::Dialect;
 use crate::flood::Source;
 use crate::gate::Gate;
+use crate::hold::Retried;
 use crate::limits::Limits;
 use crate::permit::Order;
 use crate::record::{self, Trace};
@@ -177,7 +178,7 @@ async fn admit(gate: &Gate, rulebook: &Rulebook, facts: &Facts, trace: &Trace) -
     match decide(rulebook, facts) {
         Decision::Allow(grant) => Ok(Admitted::Go(Box::new(grant))),
         Decision::Deny(denial) => Err(Refusal::Denied(Box::new((denial, facts.clone())))),
-        Decision::Hold(hold) => hold::park(gate, facts, &hold, trace).await.map(Admitted::Wait),
+        Decision::Hold(hold) => hold::park(gate, facts, &hold, trace, None).await.map(Admitted::Wait),
     }
 }
 
@@ -256,6 +257,28 @@ async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> 
             record::durable(gate, vec![again], None).await.map(|_| ())
         }
         Decision::Hold(_) => Ok(()),
+    }
+}
+
+/// Holds the request of an intent whose outcome nobody knows once more, as a new intent that needs votes of its own.
+///
+/// # Errors
+/// When the request is no longer kept, or policy would not hold it now.
+pub async fn hold_again(gate: &Gate, intent: &Intent, operator: &str, rationale: &str) -> Result<String, Refusal> {
+    let unsealed = hold::unpark(gate, intent).await;
+    let (mut facts, old) = unsealed.map_err(|error| Refusal::LedgerRefused(format!("{error:#}")))?;
+    facts.votes.clear();
+    agent::still_served(&gate.principals, &facts.agent)?;
+    let trace = Trace { correlation: record::correlation()?, ..old };
+    match decide(&gate.rulebook(), &facts) {
+        Decision::Hold(hold) => {
+            let again = Retried { of: &intent.id, by: operator, rationale };
+            hold::park(gate, &facts, &hold, &trace, Some(again)).await
+        }
+        Decision::Allow(_) => {
+            Err(Refusal::LedgerRefused("policy no longer holds this; the agent may send it again itself".to_owned()))
+        }
+        Decision::Deny(denial) => Err(Refusal::Denied(Box::new((denial, facts)))),
     }
 }
 

@@ -244,7 +244,8 @@ impl Gate {
     async fn sweep(&self) {
         let age = Limits::seconds(self.limits.retention_hours.saturating_mul(3600));
         let Some(before) = SystemTime::now().checked_sub(age) else { return };
-        let waiting = self.ledger.intents(&[State::Approved, State::Executing, State::Held], usize::MAX);
+        let waiting =
+            self.ledger.intents(&[State::Approved, State::Executing, State::Held, State::Unknown], usize::MAX);
         let kept = waiting.iter().map(|intent| hold::request_name(&intent.id)).collect();
         let sealed = Arc::clone(&self.sealed);
         let swept = tokio::task::spawn_blocking(move || sealed.sweep(before, &kept)).await;

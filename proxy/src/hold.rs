@@ -49,12 +49,29 @@ struct StoredReply {
     trailers: Vec<(String, String)>,
 }
 
+/// Which intent a request was held for before, and who wants it held again, why.
+#[derive(Clone, Copy, Debug)]
+pub struct Retried<'a> {
+    /// The intent whose outcome nobody knows.
+    pub of: &'a str,
+    /// The operator.
+    pub by: &'a str,
+    /// Their words.
+    pub rationale: &'a str,
+}
+
 /// Seals the request and records that it waits. Returns the intent's id; an identical request that waits already is
 /// joined instead.
 ///
 /// # Errors
 /// [`Refusal::TooMany`] over the limits on waiting intents; [`Refusal::LedgerUnavailable`] when it cannot be stored.
-pub async fn park(gate: &Gate, facts: &Facts, hold: &Hold, trace: &Trace) -> Result<String, Refusal> {
+pub async fn park(
+    gate: &Gate,
+    facts: &Facts,
+    hold: &Hold,
+    trace: &Trace,
+    retried: Option<Retried<'_>>,
+) -> Result<String, Refusal> {
     let _one_at_a_time = gate.parking.lock().await;
     let waiting = gate.ledger.intents(&[State::Held], Limits::size(gate.limits.pending) + 1);
     let own = |intent: &&Intent| intent.agent_id == facts.agent;
@@ -75,7 +92,10 @@ pub async fn park(gate: &Gate, facts: &Facts, hold: &Hold, trace: &Trace) -> Res
     let intent = id::fresh("int_").map_err(|error| Refusal::LedgerUnavailable(error.to_string()))?;
     seal(gate, request_name(&intent), stored_request(facts, trace).map_err(unavailable)?).await.map_err(unavailable)?;
     ledger::crash::point("hold.sealed");
-    let draft = held_draft(facts, hold, trace).intent(&intent);
+    let mut draft = held_draft(facts, hold, trace).intent(&intent);
+    if let Some(Retried { of, by, rationale }) = retried {
+        draft = draft.with("retry_of", of).with("retried_by", by).with("retry_rationale", rationale);
+    }
     record::durable(gate, vec![draft], None).await?;
     ledger::crash::point("hold.recorded");
     Ok(intent)
@@ -256,6 +276,11 @@ async fn stored_reply(gate: &Gate, intent: &Intent) -> Result<Response<Reply>, R
     }
     let sealed =
         unseal(gate, reply_name(&intent.id)).await.map_err(|error| broken(format!("cannot be read: {error:#}")))?;
+    let settled = text(&intent.latest, "resolved_by");
+    if !settled.is_empty() {
+        let (state, why) = (intent.state.as_str(), text(&intent.latest, "rationale"));
+        return Err(broken(format!("was never seen; {settled} found that it {state}: {why}")));
+    }
     let Some((line, body)) = sealed else {
         return Err(Refusal::Upstream(format!(
             "intent `{}` ended without a reply: {}",

@@ -41,6 +41,7 @@ mod page;
 mod principals;
 mod runs;
 mod session;
+mod settle;
 mod visible;
 mod vote;
 
@@ -90,6 +91,8 @@ fn routes(gate: Arc<Gate>, guard: Arc<Guard>) -> Router {
         .route("/v1/intents", get(intents))
         .route("/v1/intents/{id}", get(intent))
         .route("/v1/intents/{id}/request", get(vote::held_request))
+        .route("/v1/intents/{id}/settle", post(settle::settle))
+        .route("/v1/intents/{id}/retry", post(settle::retry))
         .route("/v1/intents/{id}/{verdict}", post(vote::vote))
         .route("/v1/events", get(events))
         .route("/v1/head", get(head))

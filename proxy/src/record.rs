@@ -62,9 +62,8 @@ impl Trace {
     /// [`Refusal::LedgerUnavailable`] when there is no randomness: nothing could be recorded under a name of its own.
     pub fn begin(headers: &HeaderMap) -> Result<Trace, Refusal> {
         let claim = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).and_then(plain_claim);
-        let correlation = id::fresh("corr_").map_err(|error| Refusal::LedgerUnavailable(error.to_string()))?;
         Ok(Trace {
-            correlation,
+            correlation: correlation()?,
             run: claim("writ-run-id"),
             parent: claim("writ-parent-run-id"),
             trigger: claim("writ-trigger"),
@@ -123,6 +122,14 @@ impl Ticket {
         }
         draft
     }
+}
+
+/// A fresh correlation id.
+///
+/// # Errors
+/// [`Refusal::LedgerUnavailable`] when there is no randomness.
+pub fn correlation() -> Result<String, Refusal> {
+    id::fresh("corr_").map_err(|error| Refusal::LedgerUnavailable(error.to_string()))
 }
 
 /// A decision about `facts` as an event: denied, or held for `intent`.

@@ -53,6 +53,8 @@ export class Gate {
       request.on("data", (part) => { body += part; });
       request.on("end", () => {
         gate.hits.push({ method: request.method, url: request.url, body });
+        // Takes the request and never says what became of it, the first time.
+        if (request.url.includes("/breaks/") && gate.hitsAt(request.url) === 1) return request.socket.destroy();
         response.end('{"done":true}');
       });
     });
@@ -114,14 +116,14 @@ export class Gate {
   }
 
   /** Sends as an agent through the forward door and gives status and body. */
-  send(method, url, body = "", { agent = "default", token, headers = {} } = {}) {
+  send(method, url, body = "", { agent = "default", token, headers = {}, origin = "http://shop.example" } = {}) {
     const secret = token ?? readFileSync(path.join(this.home, "agent-default.token"), "utf8").trim();
     const [host, port] = this.forward.split(":");
     const basic = Buffer.from(`${agent}:${secret}`).toString("base64");
     return new Promise((done, failed) => {
       const sent = http.request({
-        host, port, method, path: `http://shop.example${url}`,
-        headers: { host: "shop.example", "proxy-authorization": `Basic ${basic}`, "content-length": Buffer.byteLength(body), ...headers },
+        host, port, method, path: `${origin}${url}`,
+        headers: { host: new URL(origin).host, "proxy-authorization": `Basic ${basic}`, "content-length": Buffer.byteLength(body), ...headers },
       }, (response) => {
         let text = "";
         response.on("data", (part) => { text += part; });

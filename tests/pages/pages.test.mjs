@@ -284,6 +284,42 @@ test("agents are suspended and resumed, and the chain is verified, from the page
   await page.context().close();
 });
 
+test("an unknown outcome is settled by a person, never by sending again", async () => {
+  const page = await opened();
+  const id = await gate.hold("/refunds/breaks/settled", '{"amount":11}', JSON_BODY);
+  await card(page, id).waitFor();
+  await vote(page, id, "Approve");
+  await card(page, id).getByText("what became of it is not known").waitFor();
+  await card(page, id).locator("textarea").fill("the shop shows it");
+  await card(page, id).getByRole("button", { name: "It succeeded" }).click();
+  await card(page, id).waitFor({ state: "detached" });
+  assert.match(gate.writ("intents", "show", id), /"succeeded"/);
+  assert.equal(gate.hitsAt("/refunds/breaks/settled"), 1);
+  const told = await gate.send("GET", `/v1/intents/${id}/response`, "", { origin: "http://writ.internal" });
+  assert.match(told.body, /found that it succeeded: the shop shows it/);
+  await page.context().close();
+});
+
+test("a request whose outcome is unknown is held again, with votes of its own", async () => {
+  const page = await opened();
+  const id = await gate.hold("/refunds/breaks/again", '{"amount":12}', JSON_BODY);
+  await card(page, id).waitFor();
+  await vote(page, id, "Approve");
+  await card(page, id).getByRole("button", { name: "Hold it again" }).waitFor();
+  await card(page, id).locator("textarea").fill("the shop does not show it");
+  await card(page, id).getByRole("button", { name: "Hold it again" }).click();
+  const again = () => JSON.parse(gate.writ("--json", "pending")).intents.find(({ request }) => request.retry_of === id);
+  await until(() => again() !== undefined, "the intent that follows");
+  const next = again().id;
+  assert.equal(gate.hitsAt("/refunds/breaks/again"), 1);
+  await card(page, next).waitFor();
+  await vote(page, next, "Approve");
+  await until(() => gate.hitsAt("/refunds/breaks/again") === 2, "the second request at the upstream");
+  assert.throws(() => gate.writ("intents", "settle", next, "--outcome", "failed", "--rationale", "x"), /is not open/);
+  gate.writ("intents", "settle", id, "--outcome", "failed", "--rationale", "held again as another");
+  await page.context().close();
+});
+
 test("runs are listed, filtered, paged and opened", async () => {
   const page = await opened();
   const token = gate.addAgent("busy-bot", "");

@@ -55,6 +55,14 @@ pub(super) async fn intent(home: Home, id: &str) -> Result<Exit> {
     Ok(Exit::Ok)
 }
 
+/// Settles an unknown outcome, or has the request held again.
+pub(super) async fn resolve(home: Home, id: &str, how: &str, body: &Value) -> Result<Exit> {
+    let door = Door::of(&Config::load(home)?)?;
+    let answer = door.ask(Method::POST, &format!("/v1/intents/{id}/{how}"), Some(body)).await?;
+    say(&serde_json::to_string_pretty(&answer)?);
+    Ok(Exit::Ok)
+}
+
 /// Votes on what is shown now: its digest and its reasons go back with the vote.
 pub(super) async fn vote(home: Home, verdict: &str, vote: &Vote, as_json: bool) -> Result<Exit> {
     let door = Door::of(&Config::load(home)?)?;

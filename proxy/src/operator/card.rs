@@ -97,7 +97,7 @@ impl Card {
     /// The card of an intent for an operator, with at most `limit` bytes of the body.
     pub(super) async fn of(gate: &Gate, operator: &Principal, intent: &Intent, limit: usize) -> Card {
         let data = &intent.opened.data;
-        let waits = matches!(intent.state, State::Held | State::Approved);
+        let waits = matches!(intent.state, State::Held | State::Approved | State::Unknown);
         let sealed = if waits { Some(hold::unpark(gate, intent).await) } else { None };
         let (facts, missing) = match sealed {
             Some(Ok((facts, _))) => (Some(facts), String::new()),
@@ -139,6 +139,11 @@ impl Card {
     /// Whether it waits for votes.
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Held | State::Approved)
+    }
+
+    /// Whether it was sent and nobody knows what became of it.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.state == State::Unknown
     }
 
     /// How many have approved.

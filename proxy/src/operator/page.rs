@@ -125,7 +125,7 @@ async fn cards(
 
 /// What waits, the one that expires first on top, and how many more there are than are shown.
 async fn waiting(gate: &Gate, operator: &Principal) -> (Vec<Card>, usize) {
-    let mut intents = gate.ledger.intents(&[State::Held, State::Approved], usize::MAX);
+    let mut intents = gate.ledger.intents(&[State::Held, State::Approved, State::Unknown], usize::MAX);
     intents.sort_by_key(|intent| crate::hold::text(&intent.opened.data, "expires_at"));
     let more = intents.len().saturating_sub(CARDS);
     intents.truncate(CARDS);

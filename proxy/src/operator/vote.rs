@@ -98,17 +98,21 @@ pub(super) async fn vote(
 fn check_vote(gate: &Gate, operator: &Principal, intent: &Intent, given: &VoteBody) -> Result<(), Fault> {
     check_voter(gate, operator, intent)?;
     let conflict = |why: &str| Err(Fault(StatusCode::CONFLICT, why.to_owned()));
-    if given.rationale.trim().is_empty() || given.rationale.len() > MAX_RATIONALE_BYTES {
-        return Err(Fault(
-            StatusCode::BAD_REQUEST,
-            format!("a vote needs a rationale of 1 to {MAX_RATIONALE_BYTES} bytes"),
-        ));
-    }
+    check_rationale(&given.rationale)?;
     if given.digest != text(&intent.opened.data, "digest") || given.reasons != text(&intent.opened.data, "reasons") {
         return conflict("this is not what is held now; look at the intent again and vote on what it shows");
     }
     if exchange::is_expired(gate, intent) {
         return conflict("this intent has expired");
+    }
+    Ok(())
+}
+
+/// Whether words say why.
+pub(super) fn check_rationale(rationale: &str) -> Result<(), Fault> {
+    if rationale.trim().is_empty() || rationale.len() > MAX_RATIONALE_BYTES {
+        let why = format!("it needs a rationale of 1 to {MAX_RATIONALE_BYTES} bytes");
+        return Err(Fault(StatusCode::BAD_REQUEST, why));
     }
     Ok(())
 }
