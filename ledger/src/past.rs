@@ -11,8 +11,8 @@ use crate::chain::Entry;
 use crate::event::Event;
 use crate::kind::EventType;
 use crate::query::ReadError;
-use crate::store::{Index, Store, StoreError};
 use crate::shared::Shared;
+use crate::store::{Index, Store, StoreError};
 
 /// What to look for, newest first. Every field that is set must match.
 #[derive(Clone, Debug, Default)]
