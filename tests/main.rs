@@ -15,6 +15,8 @@ mod bad_input;
 #[cfg(test)]
 mod endings;
 #[cfg(test)]
+mod evidence;
+#[cfg(test)]
 mod examples;
 #[cfg(test)]
 mod flow;

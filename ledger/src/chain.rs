@@ -170,10 +170,7 @@ impl Walker {
         if event.prev_hash != prev_hash {
             return Err(Flaw::PrevHash { expected: prev_hash.to_owned(), found: event.prev_hash });
         }
-        let hash = digest(line, &event.entry_hash).ok_or(Flaw::NotCanonical)?;
-        if event.entry_hash != hash {
-            return Err(Flaw::Hash { expected: hash, found: event.entry_hash });
-        }
+        check_hash(line, &event)?;
         if let Some(last) = self.last.as_ref().filter(|last| event.ts < last.ts) {
             return Err(Flaw::Clock { expected: last.ts, found: event.ts });
         }
@@ -269,7 +266,7 @@ fn json_text(text: &str) -> String {
 }
 
 /// Reads one line, refusing every spelling but the canonical one.
-fn parse(line: &str) -> Result<Event, Flaw> {
+pub(crate) fn parse(line: &str) -> Result<Event, Flaw> {
     let event: Event = serde_json::from_str(line).map_err(|error| misread(line, &error))?;
     if event.v != VERSION {
         return Err(Flaw::Version { found: event.v.to_string() });
@@ -278,6 +275,12 @@ fn parse(line: &str) -> Result<Event, Flaw> {
         return Err(Flaw::NotCanonical);
     }
     Ok(event)
+}
+
+/// Checks that an entry hashes to what it says.
+pub(crate) fn check_hash(line: &str, event: &Event) -> Result<(), Flaw> {
+    let hash = digest(line, &event.entry_hash).ok_or(Flaw::NotCanonical)?;
+    if hash == event.entry_hash { Ok(()) } else { Err(Flaw::Hash { expected: hash, found: event.entry_hash.clone() }) }
 }
 
 /// Tells an entry of another version from something that is no entry.
@@ -305,7 +308,7 @@ const BACK_BYTES: usize = 256;
 pub(crate) const MAX_LINE: usize = 30 * 1024;
 
 /// `prev_hash` of entry 0.
-const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub(crate) const GENESIS: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 #[cfg(test)]
 mod tests;

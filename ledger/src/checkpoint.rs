@@ -3,6 +3,8 @@
 //!
 //! Says nothing about who signed it; that is the note's.
 
+use std::fmt;
+
 use crate::note::{Note, NoteError, is_name};
 use crate::tree::Hash;
 
@@ -39,6 +41,12 @@ impl Checkpoint {
             (is_plain && lines.all(|line| !line.is_empty())).then_some(checkpoint)
         };
         read().ok_or(NoteError::Malformed { detail: "its text is not origin, size and root" })
+    }
+}
+
+impl fmt::Display for Checkpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} entries of `{}` with root `{}`", self.size, self.origin, self.root)
     }
 }
 

@@ -180,6 +180,11 @@ impl Event {
         self.data.get(key).and_then(Value::as_str)
     }
 
+    /// Its time as its line has it.
+    pub(crate) fn ts_text(&self) -> String {
+        format_ts(self.ts)
+    }
+
     /// The canonical JSON (RFC 8785) of this event: its line in the journal, without the newline.
     pub(crate) fn canonical(&self) -> Result<String, serde_json::Error> {
         // The general canonicalizer takes several times as long: it buffers and sorts every object, also those in order.

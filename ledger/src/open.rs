@@ -18,6 +18,7 @@ use crate::event::{Draft, Event};
 use crate::home::{Home, Lock};
 use crate::journal::{Journal, Position};
 use crate::kind::EventType;
+use crate::note::Signer;
 use crate::state::{Book, Execution};
 use crate::store::{Applied, Store, StoreError};
 use crate::verify::{Verified, VerifyError, Walk, day_of, origin_of, survey};
@@ -185,6 +186,14 @@ pub fn rebuild(dir: &Path) -> Result<Verified, OpenError> {
     let replay = from_journal(&home)?;
     replay.store.flush()?;
     Ok(verified)
+}
+
+/// The key that the ledger in a data directory signs with.
+///
+/// # Errors
+/// [`OpenError`] when it is not there, not a key, or open to others.
+pub fn signing_key(dir: &Path) -> Result<Signer, OpenError> {
+    Home::new(dir).signer()
 }
 
 /// What a start records about what it repaired: outcomes nobody knows, then one summary.

@@ -12,6 +12,7 @@ use crate::{demo, setup, up};
 
 mod ask;
 mod credentials;
+mod evidence;
 mod ledger;
 mod look;
 
@@ -71,6 +72,10 @@ enum Command {
         #[command(subcommand)]
         what: LedgerCommand,
     },
+    /// Write evidence for an auditor: entries, proofs, policies, summaries
+    Export(evidence::Export),
+    /// Check evidence, without a gate
+    Verify(evidence::Verify),
     /// The certificate authority that clients have to trust
     Ca {
         #[command(subcommand)]
@@ -184,6 +189,8 @@ enum LedgerCommand {
     Tail(LedgerTail),
     /// Print the newest entry's number and hash
     Head,
+    /// Print the public key that evidence is signed with; give it to auditors
+    Key,
     /// Verify the whole chain; works beside a running gate
     Verify,
     /// Verify, then build the database anew from the journal; the gate must be stopped
@@ -240,6 +247,8 @@ enum Exit {
     Invalid = 3,
     /// Something does not verify.
     Unverified = 4,
+    /// It is consistent in itself, but nothing says whose it is.
+    Unauthenticated = 5,
 }
 
 /// Runs the command line of this process.
@@ -291,6 +300,8 @@ fn run(line: Line) -> Result<Exit> {
             Command::Login => ask::login(home?, json).await,
             Command::Reload => ask::reload(home?).await,
             Command::Ledger { what } => ledger::run(home?, &what, json).await,
+            Command::Export(what) => evidence::export(home?, &what).await,
+            Command::Verify(what) => evidence::verify(&what, json),
             Command::Ca { what: CaCommand::Export } => look::export_ca(&home?),
             Command::Credentials { what } => credentials::run(home?, &what, json).await,
         }

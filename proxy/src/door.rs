@@ -1,11 +1,13 @@
 //! A small client of the operator door, for the commands that speak to a running gate.
 
+use std::io::Write;
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -56,6 +58,25 @@ impl Door {
     /// # Errors
     /// As [`Door::ask`].
     pub async fn fetch(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes> {
+        Ok(self.send(method, path, body).await?.collect().await?.to_bytes())
+    }
+
+    /// Asks for something large and writes it as it comes.
+    ///
+    /// # Errors
+    /// As [`Door::ask`], and when it cannot be written or breaks off; what was written is then a part of it.
+    pub async fn download(&self, path: &str, out: &mut impl Write) -> Result<()> {
+        let mut body = self.send(Method::GET, path, None).await?;
+        while let Some(frame) = body.frame().await {
+            if let Ok(piece) = frame?.into_data() {
+                out.write_all(&piece)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The body of an answer that is no fault.
+    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Incoming> {
         let stream = TcpStream::connect(self.address)
             .await
             .with_context(|| format!("no gate answers at {}; start it with `writ up`", self.address))?;
@@ -71,10 +92,10 @@ impl Door {
             .body(Full::new(Bytes::from(text)))?;
         let response = sender.send_request(request).await?;
         let status = response.status();
-        let bytes = response.into_body().collect().await?.to_bytes();
         if status.is_success() {
-            return Ok(bytes);
+            return Ok(response.into_body());
         }
+        let bytes = response.into_body().collect().await?.to_bytes();
         let words = serde_json::from_slice::<Value>(&bytes)
             .ok()
             .and_then(|fault| fault.get("error")?.as_str().map(str::to_owned));

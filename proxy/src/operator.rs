@@ -33,6 +33,7 @@ use crate::refusal::Refusal;
 
 mod card;
 mod chart;
+mod evidence;
 mod frame;
 mod guard;
 mod live;
@@ -95,6 +96,7 @@ fn routes(gate: Arc<Gate>, guard: Arc<Guard>) -> Router {
         .route("/v1/intents/{id}/retry", post(settle::retry))
         .route("/v1/intents/{id}/{verdict}", post(vote::vote))
         .route("/v1/events", get(events))
+        .route("/v1/export", get(evidence::export))
         .route("/v1/head", get(head))
         .route("/v1/login", post(login::invite))
         .route("/v1/session/end", post(login::end))

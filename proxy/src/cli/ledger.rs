@@ -14,6 +14,10 @@ pub(super) async fn run(home: Home, what: &LedgerCommand, as_json: bool) -> Resu
     match what {
         LedgerCommand::Tail(tail) => print(home, tail, as_json).await,
         LedgerCommand::Head => head(home, as_json).await,
+        LedgerCommand::Key => {
+            say(&::ledger::signing_key(&home.data())?.verifier().to_string());
+            Ok(Exit::Ok)
+        }
         LedgerCommand::Verify => {
             Ok(verdict(::ledger::verify(&home.data()).map_err(|error| error.to_string()), as_json))
         }

@@ -1,0 +1,6 @@
+//! Evidence from outside: what is exported verifies, by two independent verifiers, and nothing that was changed does.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests fail by panic")]
+
+mod bundle;
+mod story;
+mod verifiers;
