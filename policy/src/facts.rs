@@ -7,7 +7,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
-use serde_json::json;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::authority::Authority;
@@ -54,13 +54,26 @@ pub struct Vote {
 }
 
 /// The two things a reviewer can say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ballot {
     /// Send it.
     Approve,
     /// Do not send it.
     Deny,
+}
+
+/// What the intent digest covers. Texts only, the fields in the order of RFC 8785: as it is written it is canonical.
+#[derive(Serialize)]
+struct Digested<'a> {
+    agent: &'a str,
+    authority: String,
+    body_sha256: &'a str,
+    destination: &'a str,
+    headers: &'a [(String, String)],
+    method: &'a str,
+    path: &'a str,
+    query: Option<&'a str>,
 }
 
 // === impl Body ===
@@ -106,18 +119,20 @@ impl Facts {
     /// The intent digest: SHA-256 in lower-case hex over the canonical JSON (RFC 8785) of agent, method, authority,
     /// path, query, headers, body digest and destination key. Votes are no part of it: they are about it.
     pub fn digest(&self, destination: &str) -> String {
-        // A value of strings only, its keys in order: what `Display` writes is the canonical form, and cannot fail.
-        let canonical = json!({
-            "agent": self.agent,
-            "authority": self.authority.to_string(),
-            "body_sha256": self.body.sha256,
-            "destination": destination,
-            "headers": self.headers,
-            "method": self.method,
-            "path": self.path,
-            "query": self.query,
-        });
-        sha256_hex(canonical.to_string().as_bytes())
+        let digested = Digested {
+            agent: &self.agent,
+            authority: self.authority.to_string(),
+            body_sha256: &self.body.sha256,
+            destination,
+            headers: &self.headers,
+            method: &self.method,
+            path: &self.path,
+            query: self.query.as_deref(),
+        };
+        let mut canonical = Vec::with_capacity(DIGESTED_BYTES);
+        // Writing texts into memory cannot fail.
+        let _ = serde_json::to_writer(&mut canonical, &digested);
+        sha256_hex(&canonical)
     }
 
     /// All values of a header, in order; `name` in lower case.
@@ -131,8 +146,13 @@ pub(crate) fn sha256_hex(bytes: &[u8]) -> String {
     HEXLOWER.encode(&Sha256::digest(bytes))
 }
 
+/// Room for what is digested of most requests.
+const DIGESTED_BYTES: usize = 1024;
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
     use crate::authority::Scheme;
 

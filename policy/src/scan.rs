@@ -23,6 +23,8 @@ pub(crate) struct Terms {
     squeezed: RegexSet,
     several: Vec<usize>,
     written: Vec<String>,
+    /// Letters of the shortest term.
+    shortest: usize,
 }
 
 /// Why a list of terms is refused.
@@ -53,13 +55,25 @@ impl Terms {
         let is_several = |view: &str| view.trim().contains(' ') && view.replace(' ', "").len() >= SAFE_INSIDE;
         let several = folded.iter().enumerate().filter(|(_, view)| is_several(view));
         let (several, squeezed): (Vec<usize>, Vec<String>) = several.map(|(at, view)| (at, pattern(view, ""))).unzip();
-        Ok(Self { words: set(words)?, squeezed: set(squeezed.into_iter())?, several, written: terms.to_vec() })
+        let shortest = folded.iter().map(|view| view.chars().filter(|c| *c != ' ').count()).min().unwrap_or_default();
+        Ok(Self {
+            shortest,
+            words: set(words)?,
+            squeezed: set(squeezed.into_iter())?,
+            several,
+            written: terms.to_vec(),
+        })
     }
 
     /// A term that the text holds, as the policy writes it.
     pub(crate) fn find(&self, text: &str) -> Option<&str> {
+        let is_ascii = text.is_ascii();
+        if is_ascii && text.len() < self.shortest {
+            return None;
+        }
         let plain = self.find_folded(&fold(text, Signs::Separators));
-        if plain.is_some() || !(text.bytes().any(is_sign) || text.contains(['€', '£'])) {
+        let has_signs = text.bytes().fold(false, |found, byte| found | is_sign(byte));
+        if plain.is_some() || !(has_signs || (!is_ascii && text.contains(['€', '£']))) {
             return plain;
         }
         self.find_folded(&fold(text, Signs::Letters))
@@ -109,29 +123,36 @@ fn pattern(view: &str, between: &str) -> String {
 
 /// Words of folded letters and digits, with one space before, between and after them.
 fn fold(text: &str, signs: Signs) -> String {
+    if text.is_ascii() {
+        return fold_plain(text, signs);
+    }
     let mut view = String::with_capacity(text.len().saturating_add(2));
     view.push(' ');
-    if text.is_ascii() {
-        // Most texts are plain, and this is most of the time that a search takes.
-        let mut in_word = false;
-        for byte in text.bytes() {
-            let kept = byte.is_ascii_alphanumeric() || (signs == Signs::Letters && is_sign(byte));
-            match (kept, in_word) {
-                (true, _) => view.push(char::from(byte.to_ascii_lowercase())),
-                (false, true) => view.push(' '),
-                (false, false) => {}
-            }
-            in_word = kept;
-        }
-    } else {
-        let visible = text.nfkd().map(unstyle).filter(|c| !is_invisible(*c));
-        let letters = visible.flat_map(|c| PLAIN.get(&c).copied().unwrap_or(c).to_lowercase());
-        letters.for_each(|c| push(&mut view, PLAIN.get(&c).copied().unwrap_or(c), signs));
-    }
+    let visible = text.nfkd().map(unstyle).filter(|c| !is_invisible(*c));
+    let letters = visible.flat_map(|c| PLAIN.get(&c).copied().unwrap_or(c).to_lowercase());
+    letters.for_each(|c| push(&mut view, PLAIN.get(&c).copied().unwrap_or(c), signs));
     if !view.ends_with(' ') {
         view.push(' ');
     }
     view
+}
+
+/// The same for ASCII. Most texts are plain, and this is most of the time that a search takes.
+fn fold_plain(text: &str, signs: Signs) -> String {
+    let mut view = Vec::with_capacity(text.len().saturating_add(2));
+    view.push(b' ');
+    let mut in_word = false;
+    for byte in text.bytes().chain([b' ']) {
+        let kept = byte.is_ascii_alphanumeric() || (signs == Signs::Letters && is_sign(byte));
+        if kept {
+            view.push(byte.to_ascii_lowercase());
+        } else if in_word {
+            view.push(b' ');
+        }
+        in_word = kept;
+    }
+    // Letters, digits, signs and spaces of ASCII are UTF-8.
+    String::from_utf8(view).unwrap_or_default()
 }
 
 fn push(view: &mut String, c: char, signs: Signs) {

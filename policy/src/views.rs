@@ -5,6 +5,9 @@
 
 use unicode_normalization::UnicodeNormalization;
 
+/// Makes one other reading of a text, if there is one.
+type View = fn(&str) -> Option<String>;
+
 /// The different readings of a text, two steps deep, in the order in which they are found. None when they have more
 /// octets than are left, from which they are taken.
 pub(crate) fn derive(text: &str, left: &mut usize) -> Option<Vec<String>> {
@@ -28,10 +31,19 @@ pub(crate) fn is_invisible(c: char) -> bool {
 
 /// Adds the readings one step away. Each is made only after the ones before it are paid for.
 fn step(text: &str, readings: &mut Vec<String>, left: &mut usize) -> Option<()> {
-    let views: [fn(&str) -> Option<String>; 6] =
-        [unescape, without_markup, |text| decode(&compact(text)), hex_rows, tokens, parts];
+    // Most texts have nothing that these readings begin with, and one look says so.
+    let signs = text.bytes().fold(0, |signs, byte| signs | sign(byte));
+    let views: [(u8, View); 6] = [
+        (ESCAPE, unescape),
+        (MARKUP, without_markup),
+        (SPACE, |text| decode(compact(text).as_bytes())),
+        (GAP, hex_rows),
+        (ANY, tokens),
+        (SEPARATOR, parts),
+    ];
+    let views = views.iter().filter(|(needed, _)| signs & needed != 0);
     let plain = plain(text, *left);
-    for reading in std::iter::once(plain).chain(views.iter().map(|view| view(text))).flatten() {
+    for reading in std::iter::once(plain).chain(views.map(|(_, view)| view(text))).flatten() {
         if reading != text && !readings.contains(&reading) {
             *left = left.checked_sub(reading.len())?;
             readings.push(reading);
@@ -40,20 +52,37 @@ fn step(text: &str, readings: &mut Vec<String>, left: &mut usize) -> Option<()> 
     Some(())
 }
 
+/// Which readings an octet may be part of.
+fn sign(byte: u8) -> u8 {
+    match byte {
+        b'%' | b'=' | b'\\' | b'&' => ANY | GAP | ESCAPE,
+        b'<' => ANY | GAP | MARKUP,
+        b' ' | b'\n' => ANY | GAP | SPACE,
+        b'/' | b'-' | b'_' | b'+' => ANY | GAP | SEPARATOR,
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' => ANY,
+        _ => ANY | GAP,
+    }
+}
+
 /// What all words stand for that are hex or base64, a line each.
 fn tokens(text: &str) -> Option<String> {
-    decode_all(text.split(|c: char| !is_base64(c)))
+    decode_all(words(text))
 }
 
 /// What the parts of such words stand for: `/`, `-` and `_` are digits of base64 and separators of paths and names.
 fn parts(text: &str) -> Option<String> {
-    let tokens = text.split(|c: char| !is_base64(c)).filter(|token| token.contains(SEPARATORS));
-    decode_all(tokens.flat_map(|token| token.split(SEPARATORS)))
+    let words = words(text).filter(|word| word.iter().any(is_separator));
+    decode_all(words.flat_map(|word| word.split(is_separator)))
 }
 
-fn decode_all<'a>(tokens: impl Iterator<Item = &'a str>) -> Option<String> {
+/// The longest pieces that base64 may be made of.
+fn words(text: &str) -> impl Iterator<Item = &[u8]> {
+    text.as_bytes().split(|byte| !is_base64(*byte))
+}
+
+fn decode_all<'a>(words: impl Iterator<Item = &'a [u8]>) -> Option<String> {
     let mut lines = String::new();
-    for line in tokens.filter_map(decode) {
+    for line in words.filter_map(decode) {
         lines.extend([line.as_str(), "\n"]);
     }
     (!lines.is_empty()).then_some(lines)
@@ -93,7 +122,8 @@ fn without_markup(text: &str) -> Option<String> {
 
 /// The text without white space: a line of base64 is often broken.
 fn compact(text: &str) -> String {
-    let broken = text.contains(['\n', ' ']) && text.chars().all(|c| is_base64(c) || c == '=' || c.is_whitespace());
+    let broken = text.contains(['\n', ' '])
+        && text.chars().all(|c| c == '=' || c.is_whitespace() || u8::try_from(c).is_ok_and(is_base64));
     if broken { text.split_whitespace().collect() } else { String::new() }
 }
 
@@ -116,13 +146,14 @@ fn hex_rows(text: &str) -> Option<String> {
     (!rows.is_empty()).then_some(rows)
 }
 
-/// The text that a token of hex or base64 stands for.
-fn decode(token: &str) -> Option<String> {
-    let token = token.trim_end_matches('=');
-    if token.len() < SHORTEST {
+/// The text that a word of hex or base64 stands for.
+fn decode(word: &[u8]) -> Option<String> {
+    let padding = word.iter().rev().take_while(|byte| **byte == b'=').count();
+    let word = word.get(..word.len().saturating_sub(padding))?;
+    if word.len() < SHORTEST {
         return None;
     }
-    readable(hex(token)).or_else(|| readable(base64(token)))
+    readable(hex(word)).or_else(|| readable(base64(word)))
 }
 
 fn readable(octets: Option<Vec<u8>>) -> Option<String> {
@@ -131,20 +162,22 @@ fn readable(octets: Option<Vec<u8>>) -> Option<String> {
     (!text.contains(odd)).then_some(text)
 }
 
-fn hex(token: &str) -> Option<Vec<u8>> {
-    let digits: Option<Vec<u8>> = token.chars().map(|c| u8::try_from(c.to_digit(16)?).ok()).collect();
-    let digits = digits.filter(|digits| digits.len() >= SHORTEST_HEX && digits.len() % 2 == 0)?;
-    Some(digits.chunks_exact(2).map(|pair| pair.iter().fold(0u8, |octet, digit| (octet << 4) | digit)).collect())
+fn hex(word: &[u8]) -> Option<Vec<u8>> {
+    if word.len() < SHORTEST_HEX || !word.len().is_multiple_of(2) || !word.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    let digits: Option<Vec<u8>> = word.iter().map(|byte| u8::try_from(char::from(*byte).to_digit(16)?).ok()).collect();
+    Some(digits?.chunks_exact(2).map(|pair| pair.iter().fold(0u8, |octet, digit| (octet << 4) | digit)).collect())
 }
 
 /// Both alphabets of RFC 4648, with or without padding, whatever the unused bits are.
-fn base64(token: &str) -> Option<Vec<u8>> {
-    if token.len() % 4 == 1 {
+fn base64(word: &[u8]) -> Option<Vec<u8>> {
+    if word.len() % 4 == 1 {
         return None;
     }
-    let mut octets = Vec::with_capacity(token.len().saturating_mul(3) / 4);
+    let mut octets = Vec::with_capacity(word.len().saturating_mul(3) / 4);
     let (mut bits, mut held) = (0u32, 0u32);
-    for byte in token.bytes() {
+    for &byte in word {
         let digit = match byte {
             b'A'..=b'Z' => byte.saturating_sub(b'A'),
             b'a'..=b'z' => byte.saturating_sub(b'a').saturating_add(26),
@@ -159,14 +192,22 @@ fn base64(token: &str) -> Option<Vec<u8>> {
             held = held.saturating_sub(8);
             let octet = u8::try_from((bits >> held) & 0xFF).ok()?;
             // A word that only looks like base64 is nearly always found out here.
-            octets.push(Some(octet).filter(|octet| *octet >= b' ' || matches!(octet, b'\n' | b'\r' | b'\t'))?);
+            let is_text = octet >= b' ' || matches!(octet, b'\n' | b'\r' | b'\t');
+            if !is_text || (octets.is_empty() && matches!(octet, 0x80..=0xC1 | 0xF5..)) {
+                return None;
+            }
+            octets.push(octet);
         }
     }
     Some(octets)
 }
 
-fn is_base64(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '+' | '/' | '-' | '_')
+fn is_base64(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || is_separator(&byte)
+}
+
+fn is_separator(byte: &u8) -> bool {
+    matches!(byte, b'+' | b'/' | b'-' | b'_')
 }
 
 /// The text with percent escapes, quoted-printable, backslash escapes and character references decoded; none when it
@@ -288,7 +329,12 @@ const NAMED: [(&str, &str); 13] = [
     ("ZeroWidthSpace", ""),
 ];
 
-const SEPARATORS: [char; 4] = ['/', '-', '_', '+'];
+const ANY: u8 = 1;
+const ESCAPE: u8 = 2;
+const GAP: u8 = 4;
+const MARKUP: u8 = 8;
+const SEPARATOR: u8 = 16;
+const SPACE: u8 = 32;
 /// `&ZeroWidthSpace;` is the longest that is known.
 const LONGEST_ESCAPE: usize = 32;
 /// Four octets of base64, and four of hex: shorter ones are words.
