@@ -4,6 +4,7 @@
 //! dialled. Nothing here resolves or connects.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::LazyLock;
 
 use ipnet::IpNet;
 
@@ -46,19 +47,23 @@ pub fn unmapped(address: IpAddr) -> IpAddr {
 }
 
 fn public_v4(address: Ipv4Addr) -> bool {
-    !ranges(NOT_PUBLIC_V4).any(|range| range.contains(&IpAddr::V4(address)))
+    !NOT_PUBLIC_V4_RANGES.iter().any(|range| range.contains(&IpAddr::V4(address)))
 }
 
 fn public_v6(address: Ipv6Addr) -> bool {
     let address = IpAddr::V6(address);
     // Only 2000::/3 is global unicast at all; parts of it carry or translate to IPv4 and are not.
-    let global = ranges(&["2000::/3"]).any(|range| range.contains(&address));
-    global && !ranges(NOT_PUBLIC_V6).any(|range| range.contains(&address))
+    let global = GLOBAL_V6.iter().any(|range| range.contains(&address));
+    global && !NOT_PUBLIC_V6_RANGES.iter().any(|range| range.contains(&address))
 }
 
-fn ranges(list: &'static [&'static str]) -> impl Iterator<Item = IpNet> {
-    list.iter().filter_map(|range| range.parse().ok())
+fn ranges(list: &[&str]) -> Vec<IpNet> {
+    list.iter().filter_map(|range| range.parse().ok()).collect()
 }
+
+static GLOBAL_V6: LazyLock<Vec<IpNet>> = LazyLock::new(|| ranges(&["2000::/3"]));
+static NOT_PUBLIC_V4_RANGES: LazyLock<Vec<IpNet>> = LazyLock::new(|| ranges(NOT_PUBLIC_V4));
+static NOT_PUBLIC_V6_RANGES: LazyLock<Vec<IpNet>> = LazyLock::new(|| ranges(NOT_PUBLIC_V6));
 
 /// Instance metadata services of the large clouds.
 const METADATA_V4: &[Ipv4Addr] = &[
@@ -180,6 +185,6 @@ mod tests {
     #[test]
     fn every_range_parses() {
         let all = NOT_PUBLIC_V4.len() + NOT_PUBLIC_V6.len();
-        assert_eq!(ranges(NOT_PUBLIC_V4).count() + ranges(NOT_PUBLIC_V6).count(), all);
+        assert_eq!(NOT_PUBLIC_V4_RANGES.len() + NOT_PUBLIC_V6_RANGES.len(), all);
     }
 }

@@ -7,11 +7,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use ledger::{EventType, Intent, State};
 use policy::{Body, Decision, Destination, Facts, Grant};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Answer, Reply, Share};
@@ -25,8 +26,9 @@ use crate::limits::Limits;
 use crate::permit::Order;
 use crate::record::{self, Trace};
 use crate::refusal::Refusal;
-use crate::relay::{self, Live, Sink};
+use crate::relay::{self, Sink};
 use crate::rulebook::Rulebook;
+use crate::trust::Offer;
 use crate::turns::{Turn, Turns};
 use crate::{agent, hold, inject, intents};
 
@@ -117,7 +119,7 @@ async fn attempt(
     let name = identify(gate, caller, &asked)?;
     *agent = Some(name.clone());
     if asked.authority.is_none() {
-        return intents::answer(gate, &asked, &name, &caller.way.base()).await;
+        return Box::pin(intents::answer(gate, &asked, &name, &caller.way.base())).await;
     }
     let rulebook = gate.rulebook();
     let destination = rulebook.destination(&asked);
@@ -130,13 +132,14 @@ async fn attempt(
     let facts = facts(asked, name, bytes, destination.and_then(|destination| rulebook.credential_of(destination)))?;
     match admit(gate, &rulebook, &facts, trace).await? {
         Admitted::Go(grant) => {
-            let order = Order { facts, grant: *grant, rulebook, trace: trace.clone(), intent: None, share };
+            let offer = if parts.version == Version::HTTP_2 { Offer::Any } else { Offer::Http1 };
+            let order = Order { facts, grant: *grant, rulebook, trace: trace.clone(), intent: None, offer, share };
             execute(gate, order).await
         }
         Admitted::Wait(intent) => {
             // Sealed now: what it took in memory is free for others while this one waits.
             drop((facts, share));
-            held(gate, &intent, wait, &caller.way.base()).await
+            Box::pin(held(gate, &intent, wait, &caller.way.base())).await
         }
     }
 }
@@ -178,7 +181,7 @@ async fn admit(gate: &Gate, rulebook: &Rulebook, facts: &Facts, trace: &Trace) -
     match decide(rulebook, facts) {
         Decision::Allow(grant) => Ok(Admitted::Go(Box::new(grant))),
         Decision::Deny(denial) => Err(Refusal::Denied(Box::new((denial, facts.clone())))),
-        Decision::Hold(hold) => hold::park(gate, facts, &hold, trace, None).await.map(Admitted::Wait),
+        Decision::Hold(hold) => Box::pin(hold::park(gate, facts, &hold, trace, None)).await.map(Admitted::Wait),
     }
 }
 
@@ -190,10 +193,9 @@ fn decide(rulebook: &Rulebook, facts: &Facts) -> Decision {
 
 /// Record, then send: from here on in a task of its own, this connection only receives.
 async fn execute(gate: &Arc<Gate>, order: Order) -> Result<Response<Reply>, Refusal> {
-    let (sink, Live { head, parts }) = relay::live();
-    gate.tasks.spawn(relay::execute(Arc::clone(gate), order, sink));
-    let head = head.await.map_err(|_| Refusal::UnknownOutcome("the execution broke off".to_owned()))??;
-    Ok(Response::from_parts(head, Reply::Stream(parts)))
+    let (slot, reply) = oneshot::channel();
+    gate.tasks.spawn(relay::execute(Arc::clone(gate), order, Sink::Live(slot)));
+    reply.await.map_err(|_| Refusal::UnknownOutcome("the execution broke off".to_owned()))?
 }
 
 /// Answers for a request that waits: at once, or when it is decided and done.
@@ -236,7 +238,7 @@ async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> 
                 ledger::crash::point("approval.granted");
             }
             let intent = Some(intent.id.clone());
-            let order = Order { facts, grant, rulebook, trace, intent, share: Share::default() };
+            let order = Order { facts, grant, rulebook, trace, intent, offer: Offer::Any, share: Share::default() };
             gate.tasks.spawn(relay::execute(Arc::clone(gate), order, Sink::Mailbox));
             Ok(())
         }

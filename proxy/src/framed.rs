@@ -59,6 +59,8 @@ pub struct Framed<IO, G> {
     /// Read and not yet passed on; the first `checked` bytes may be.
     raw: BytesMut,
     checked: usize,
+    /// Whether the last read into `raw` left no room: then there is likely more.
+    filled: bool,
     /// Set when nothing more is read: what hyper still gets.
     last: Option<&'static [u8]>,
     /// Set when there is to be no end behind `last`: to hyper that would be a client that did not wait for its answer.
@@ -78,7 +80,19 @@ impl<IO: AsyncRead + Unpin, G: Grammar> Framed<IO, G> {
     pub fn new(io: IO, raw: BytesMut, grammar: G) -> Framed<IO, G> {
         let (last, deadline, linger) = (None, None, None);
         let (silent, half_closing, thrown_away) = (false, false, 0);
-        Framed { io, grammar, raw, checked: 0, last, silent, half_closing, deadline, linger, thrown_away }
+        Framed {
+            io,
+            grammar,
+            raw,
+            checked: 0,
+            filled: false,
+            last,
+            silent,
+            half_closing,
+            deadline,
+            linger,
+            thrown_away,
+        }
     }
 
     /// Lets the peer end its side while it waits for an answer, and hides that end until the answer is there.
@@ -128,17 +142,30 @@ impl<IO: AsyncRead + Unpin, G: Grammar> Framed<IO, G> {
 
     /// Reads more to look at.
     fn poll_more(&mut self, context: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        self.raw.reserve(READ_BYTES);
-        tokio_util::io::poll_read_buf(Pin::new(&mut self.io), context, &mut self.raw)
+        self.raw.reserve(if self.filled { READ_BYTES } else { FIRST_BYTES });
+        let read = tokio_util::io::poll_read_buf(Pin::new(&mut self.io), context, &mut self.raw);
+        self.filled = read.is_ready() && self.raw.len() == self.raw.capacity();
+        if self.raw.is_empty() && self.raw.capacity() > FIRST_BYTES {
+            // A connection that waits keeps no more than it will most likely need.
+            self.raw = BytesMut::new();
+        }
+        read
     }
 
     /// Reads body bytes of known length straight to where hyper wants them.
     fn poll_plain(&mut self, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<usize>> {
-        let room = out.remaining().min(usize::try_from(self.grammar.plain()).unwrap_or(usize::MAX));
-        let mut buffer = ReadBuf::new(out.initialize_unfilled_to(room));
-        ready!(Pin::new(&mut self.io).poll_read(context, &mut buffer))?;
-        let read = buffer.filled().len();
-        out.advance(read);
+        let plain = usize::try_from(self.grammar.plain()).unwrap_or(usize::MAX);
+        let read = if plain >= out.remaining() {
+            let before = out.filled().len();
+            ready!(Pin::new(&mut self.io).poll_read(context, out))?;
+            out.filled().len() - before
+        } else {
+            let mut buffer = ReadBuf::new(out.initialize_unfilled_to(plain));
+            ready!(Pin::new(&mut self.io).poll_read(context, &mut buffer))?;
+            let read = buffer.filled().len();
+            out.advance(read);
+            read
+        };
         self.grammar.pass_plain(read as u64);
         Poll::Ready(Ok(read))
     }
@@ -244,7 +271,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, G: Unpin> AsyncWrite for Framed<IO, G> 
     }
 }
 
-/// Bytes read from the socket at once where they have to be looked at.
+/// Room for most requests and the heads of most replies.
+const FIRST_BYTES: usize = 4 * 1024;
+
+/// Bytes read from the socket at once where they have to be looked at and there are many.
 const READ_BYTES: usize = 16 * 1024;
 
 /// How long a connection that ends still takes what its peer had under way.

@@ -9,6 +9,7 @@
 
 pub mod address;
 pub mod agent;
+pub mod ahead;
 pub mod body;
 pub mod canonical;
 pub mod chunk;
@@ -47,6 +48,7 @@ pub mod respond;
 pub mod rulebook;
 pub mod setup;
 pub mod shares;
+pub mod trust;
 pub mod tunnel;
 pub mod turns;
 mod unfetched;

@@ -228,7 +228,8 @@ fn service(
     let caller = Arc::new(caller);
     service_fn(move |request| {
         let (gate, caller) = (Arc::clone(&gate), Arc::clone(&caller));
-        async move { Ok::<_, Infallible>(exchange::handle(gate, caller, request).await) }
+        // Boxed, because hyper keeps room for it as long as the connection is open.
+        Box::pin(async move { Ok::<_, Infallible>(exchange::handle(gate, caller, request).await) })
     })
 }
 

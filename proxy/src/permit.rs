@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use ledger::Receipt;
 use policy::{Facts, Grant};
-use serde_json::json;
 
 use crate::body::Share;
 use crate::gate::Gate;
-use crate::record::{self, Outcome, Ticket, Trace};
+use crate::record::{self, Ticket, Trace};
 use crate::refusal::Refusal;
 use crate::rulebook::Rulebook;
+use crate::trust::Offer;
 
 /// A request that was allowed and may go out once. Made only by [`Permit::record`], taken apart only by the sender.
 ///
@@ -21,6 +21,7 @@ pub struct Permit {
     grant: Grant,
     rulebook: Arc<Rulebook>,
     receipt: Receipt,
+    offer: Offer,
     /// Given back with the permit, when the request has been sent.
     _share: Share,
 }
@@ -38,6 +39,8 @@ pub struct Order {
     pub trace: Trace,
     /// The intent, when it had been held.
     pub intent: Option<String>,
+    /// Which versions of HTTP its upstream is offered.
+    pub offer: Offer,
     /// What its body takes of the memory there is for bodies.
     pub share: Share,
 }
@@ -51,17 +54,16 @@ impl Permit {
     /// [`Refusal::LedgerUnavailable`] when the record could not be made durable in time, or the ledger refuses it (an
     /// execution that is under way already); nothing may be sent then.
     pub async fn record(gate: &Gate, order: Order) -> Result<(Permit, Ticket), Refusal> {
-        let Order { facts, grant, rulebook, trace, intent, share } = order;
+        let Order { facts, grant, rulebook, trace, intent, offer, share } = order;
         if facts.digest(grant.destination()) != grant.digest() {
             return Err(Refusal::LedgerUnavailable("the grant is for another request".to_owned()));
         }
         let ticket = Ticket::new(trace, intent, &facts, grant.destination());
         let authorised = ticket.authorised(&facts, grant.basis());
-        let late = ticket.outcome(Outcome::Failed { sent: false, data: json!({"reason": "recorded_too_late"}) });
-        let receipt = record::durable(gate, vec![authorised], Some(late)).await?.pop();
+        let receipt = record::durable(gate, vec![authorised], Some(&ticket)).await?.pop();
         let receipt = receipt.ok_or_else(|| Refusal::LedgerUnavailable("the ledger gave no receipt".to_owned()))?;
         ledger::crash::point("permit.recorded");
-        Ok((Permit { facts, grant, rulebook, receipt, _share: share }, ticket))
+        Ok((Permit { facts, grant, rulebook, receipt, offer, _share: share }, ticket))
     }
 
     /// The request that is allowed.
@@ -77,6 +79,11 @@ impl Permit {
     /// The version it was decided on.
     pub fn rulebook(&self) -> &Rulebook {
         &self.rulebook
+    }
+
+    /// Which versions of HTTP the upstream is offered.
+    pub fn offer(&self) -> Offer {
+        self.offer
     }
 
     /// The ledger's receipt.

@@ -20,6 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::framed::Framed;
 use crate::replies::{Due, Replies};
 use crate::shares::{Place, Shares};
+use crate::trust::Offer;
 
 /// Whose connection it is, and where to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -180,15 +181,25 @@ impl Pool {
         })
     }
 
-    /// A connection that waits, if there is one.
-    pub fn take(&self, key: &Key) -> Option<Leg> {
+    /// A connection that waits, if there is one; first of those that speak what is offered first.
+    pub(crate) fn take(&self, key: &Key, offer: Offer) -> Option<Leg> {
+        match offer {
+            Offer::Any => self.take_shared(key).or_else(|| self.take_idle(key)),
+            Offer::Http1 => self.take_idle(key).or_else(|| self.take_shared(key)),
+        }
+    }
+
+    fn take_shared(&self, key: &Key) -> Option<Leg> {
         let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         match shared.get(key) {
             Some(leg) if !leg.is_closed() => return leg.twin(),
             Some(_) => drop(shared.remove(key)),
             None => {}
         }
-        drop(shared);
+        None
+    }
+
+    fn take_idle(&self, key: &Key) -> Option<Leg> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         let waiting = idle.get_mut(key)?;
         while let Some((since, leg)) = waiting.pop() {

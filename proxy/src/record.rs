@@ -155,8 +155,8 @@ pub fn about_intent(kind: EventType, intent: &ledger::Intent) -> Draft {
 ///
 /// # Errors
 /// [`Refusal::LedgerUnavailable`]. When the time is up the events may still become durable later; what was authorised
-/// by them is then closed as not sent.
-pub async fn durable(gate: &Gate, drafts: Vec<Draft>, if_late: Option<Draft>) -> Result<Vec<Receipt>, Refusal> {
+/// by them, for the execution of this ticket, is then closed as not sent.
+pub async fn durable(gate: &Gate, drafts: Vec<Draft>, ticket: Option<&Ticket>) -> Result<Vec<Receipt>, Refusal> {
     let ledger = gate.ledger.clone();
     let mut append = Box::pin(async move { ledger.append(drafts).await });
     match tokio::time::timeout(Limits::millis(gate.limits.ledger_millis), &mut append).await {
@@ -164,8 +164,10 @@ pub async fn durable(gate: &Gate, drafts: Vec<Draft>, if_late: Option<Draft>) ->
         Ok(Err(error)) => Err(refusal(&error)),
         Err(_) => {
             let ledger = gate.ledger.clone();
+            let late = || Outcome::Failed { sent: false, data: json!({"reason": "recorded_too_late"}) };
+            let closing = ticket.map(|ticket| ticket.outcome(late()));
             tokio::spawn(async move {
-                if let (Ok(_), Some(closing)) = (append.await, if_late) {
+                if let (Ok(_), Some(closing)) = (append.await, closing) {
                     append_or_log(&ledger, closing).await;
                 }
             });

@@ -8,14 +8,14 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::body::Part;
+use crate::body::{Part, Reply};
 use crate::gate::Gate;
 use crate::hold;
 use crate::inject;
@@ -28,38 +28,20 @@ use crate::upstream::{self, Progress};
 /// Where a reply goes.
 #[derive(Debug)]
 pub enum Sink {
-    /// To the connection that waits for it.
-    Live {
-        /// Takes the head, or the refusal in its place.
-        head: oneshot::Sender<Result<Parts, Refusal>>,
-        /// Takes the body.
-        parts: mpsc::Sender<Part>,
-    },
+    /// To the connection that waits for it, or for the refusal in its place.
+    Live(Slot),
     /// Into the sealed mailbox of an intent.
     Mailbox,
 }
 
-/// The live end of a reply: its head first, then its parts.
-#[derive(Debug)]
-pub struct Live {
-    /// Gives the head, or the refusal.
-    pub head: oneshot::Receiver<Result<Parts, Refusal>>,
-    /// Gives the body.
-    pub parts: mpsc::Receiver<Part>,
-}
+/// Takes what one connection waits for.
+pub type Slot = oneshot::Sender<Result<Response<Reply>, Refusal>>;
 
 /// How much of a reply came, and its digest.
 struct Tally {
     bytes: u64,
     digest: Sha256,
     started: Instant,
-}
-
-/// A sink with room for a few parts, and the end to read it from.
-pub fn live() -> (Sink, Live) {
-    let (head, head_out) = oneshot::channel();
-    let (parts, parts_out) = mpsc::channel(PARTS);
-    (Sink::Live { head, parts }, Live { head: head_out, parts: parts_out })
 }
 
 /// Records the permit, fetches the credential, sends, passes the reply on, records the outcome.
@@ -123,12 +105,8 @@ async fn pass_on(gate: &Gate, reply: upstream::Reply, ticket: &Ticket, sink: Sin
     let status = head.status;
     let mut tally = Tally { bytes: 0, digest: Sha256::default(), started: Instant::now() };
     let ended = match sink {
-        Sink::Live { head: slot, parts } => {
-            // A closed slot is found again by the first part that nobody takes.
-            drop(slot.send(Ok(head)));
-            stream(gate, &mut body, &parts, &mut tally).await
-        }
-        Sink::Mailbox => store(gate, ticket, head, &mut body, &mut tally).await,
+        Sink::Live(slot) => live(gate, slot, head, &mut body, &mut tally).await,
+        Sink::Mailbox => Box::pin(store(gate, ticket, head, &mut body, &mut tally)).await,
     };
     if ended.is_ok() {
         gate.pool.give_back(leg).await;
@@ -146,19 +124,50 @@ async fn pass_on(gate: &Gate, reply: upstream::Reply, ticket: &Ticket, sink: Sin
     Outcome::Executed(data)
 }
 
-/// Parts go on one by one as they come. An error says how the reply ended early; the client is then left without the
-/// end, and knows that it has not all.
+/// Hands a short reply over whole; of others the head, then the parts as they come. An error says how the reply ended
+/// early; the client is then left without the end, and knows that it has not all.
+async fn live(
+    gate: &Gate,
+    slot: Slot,
+    head: Parts,
+    body: &mut Incoming,
+    tally: &mut Tally,
+) -> Result<(), &'static str> {
+    // Most replies are here as a whole with their head: then the connection is woken once and writes once.
+    let first = tokio::select! {
+        biased;
+        part = next(gate, body) => Some(part),
+        () = std::future::ready(()) => None,
+    };
+    match first {
+        Some(Ok(Part::Data(whole))) if body.is_end_stream() && whole.len() as u64 <= gate.limits.reply_bytes => {
+            tally.add(&whole, &gate.limits)?;
+            slot.send(Ok(Response::from_parts(head, Reply::from(whole)))).map_err(|_| "client_gone")
+        }
+        first => {
+            let (parts, reply) = mpsc::channel(PARTS);
+            // A closed slot is found again by the first part that nobody takes.
+            drop(slot.send(Ok(Response::from_parts(head, Reply::Stream(reply)))));
+            stream(gate, first, body, &parts, tally).await
+        }
+    }
+}
+
 async fn stream(
     gate: &Gate,
+    mut first: Option<Result<Part, &'static str>>,
     body: &mut Incoming,
     parts: &mpsc::Sender<Part>,
     tally: &mut Tally,
 ) -> Result<(), &'static str> {
     loop {
-        let part = tokio::select! {
-            part = next(gate, body) => part?,
-            // A client that goes away while the upstream is silent must not keep it, nor the memory it takes.
-            () = parts.closed() => return Err("client_gone"),
+        let part = match first.take() {
+            Some(part) => part?,
+            None => tokio::select! {
+                part = next(gate, body) => part?,
+                // A client that goes away while the upstream is silent must not keep it, nor the memory it takes.
+                () = parts.closed() => return Err("client_gone"),
+            },
         };
         if let Part::Data(data) = &part {
             tally.add(data, &gate.limits)?;
@@ -284,7 +293,7 @@ impl Sink {
     /// Ready when nobody waits for the reply any more; never for a mailbox.
     async fn closed(&mut self) {
         match self {
-            Sink::Live { head, .. } => head.closed().await,
+            Sink::Live(slot) => slot.closed().await,
             Sink::Mailbox => std::future::pending().await,
         }
     }
@@ -292,7 +301,7 @@ impl Sink {
     fn refuse(self, refusal: Refusal) {
         match self {
             // Where nobody waits any more, the ledger says what happened.
-            Sink::Live { head, .. } => drop(head.send(Err(refusal))),
+            Sink::Live(slot) => drop(slot.send(Err(refusal))),
             Sink::Mailbox => {
                 let answer = refusal.answer();
                 let cause = if refusal.cause().is_empty() { &answer.detail } else { refusal.cause() };

@@ -14,7 +14,7 @@ use policy::{Destination, Facts, Rules, yaml};
 use crate::canonical::Asked;
 use crate::config::{Config, source};
 use crate::credential::{Credential, RawCredentials};
-use crate::upstream::Trust;
+use crate::trust::Trust;
 
 /// Destinations, policies, credentials and roots that were loaded together.
 #[derive(Debug)]

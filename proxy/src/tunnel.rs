@@ -3,7 +3,6 @@
 //! There is no raw tunnel. CONNECT succeeds for any well-formed name, because clients throw away the body of a refused
 //! one: what is denied is denied inside, where the agent can read why.
 
-use std::io::Cursor;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -16,6 +15,7 @@ use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::agent;
+use crate::ahead::Ahead;
 use crate::canonical::Way;
 use crate::exchange::{self, Caller};
 use crate::gate::Gate;
@@ -129,18 +129,18 @@ async fn inside(gate: Arc<Gate>, mut wire: Wire, tunnel: Tunnel) {
 
 async fn tls(gate: Arc<Gate>, wire: Wire, tunnel: Tunnel) {
     let Wire { stream, raw, peer, door } = wire;
-    let (read, write) = stream.into_split();
-    let io = tokio::io::join(AsyncReadExt::chain(Cursor::new(raw.freeze()), read), write);
+    let io = Ahead::new(stream, raw);
     let limit = Limits::seconds(gate.limits.handshake_seconds);
-    match tokio::time::timeout(limit, handshake(&gate, io, &tunnel)).await {
+    // Boxed, as each of these is large and over before the next begins: an open tunnel keeps only the last.
+    match tokio::time::timeout(limit, Box::pin(handshake(&gate, io, &tunnel))).await {
         Ok(Ok((stream, mismatch))) => {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
             let caller = Caller::new(peer, Way { door, tunnel: Some(tunnel.authority) }, Some(tunnel.agent));
             let caller = Caller { mismatch, ..caller };
             if http2 {
-                listen::serve_http2(gate, stream, caller).await;
+                Box::pin(listen::serve_http2(gate, stream, caller)).await;
             } else {
-                listen::serve_http1(gate, stream, BytesMut::new(), caller).await;
+                Box::pin(listen::serve_http1(gate, stream, BytesMut::new(), caller)).await;
             }
         }
         Ok(Err(Unfit::Hello(error))) => {

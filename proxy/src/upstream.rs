@@ -4,32 +4,30 @@
 //! resolved once, every address of the answer is checked, one of exactly these is dialled. Certificates are always
 //! verified, redirects are never followed, proxy variables are never read.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use ipnet::IpNet;
 use policy::{Authority, Facts, Scheme};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::AlertDescription;
+use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
 use crate::address::{self, Forbidden};
+use crate::ahead::Ahead;
 use crate::gate::Gate;
 use crate::inject::Injected;
 use crate::limits::Limits;
 use crate::permit::Permit;
 use crate::pool::{Key, Leg, NoReply};
+use crate::trust::{Offer, Roots};
 
 /// Why a send gave no reply.
 #[derive(Debug)]
@@ -44,14 +42,6 @@ pub struct Failure {
 #[derive(Debug, Default)]
 pub struct Progress(AtomicBool);
 
-/// Which roots are trusted for which destinations.
-#[derive(Debug)]
-pub struct Trust {
-    general: Arc<ClientConfig>,
-    /// By the path of a destination's `roots:` file.
-    special: BTreeMap<String, Arc<ClientConfig>>,
-}
-
 /// A reply whose body is still streaming, and the connection it comes on.
 #[derive(Debug)]
 pub struct Reply {
@@ -61,12 +51,20 @@ pub struct Reply {
     pub leg: Leg,
 }
 
+/// Why there is no TLS to an upstream.
+enum Unfit {
+    /// It speaks no version of HTTP that it was offered.
+    NoCommonVersion(Failure),
+    /// Whatever else.
+    Other(Failure),
+}
+
 /// How a destination may be reached.
 struct Route<'a> {
     agent: &'a str,
     authority: &'a Authority,
     open: &'a [IpNet],
-    tls: Option<Arc<ClientConfig>>,
+    roots: Option<&'a Roots>,
 }
 
 // === impl Progress ===
@@ -86,31 +84,10 @@ impl Failure {
     }
 }
 
-// === impl Trust ===
-
-impl Trust {
-    /// The public roots, `extra` besides them, and one set of its own for each file in `special`.
-    ///
-    /// # Errors
-    /// When a file cannot be read or holds no certificate.
-    pub fn load<'a>(extra: Option<&Path>, special: impl Iterator<Item = &'a str>) -> Result<Trust> {
-        let mut general = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        if let Some(extra) = extra {
-            add_roots(&mut general, extra)?;
-        }
-        let mut sets = BTreeMap::new();
-        for file in special {
-            let mut store = RootCertStore::empty();
-            add_roots(&mut store, Path::new(file))?;
-            sets.insert(file.to_owned(), client_config(store)?);
-        }
-        Ok(Trust { general: client_config(general)?, special: sets })
-    }
-
-    fn config(&self, roots: Option<&str>) -> Option<Arc<ClientConfig>> {
-        match roots {
-            None => Some(Arc::clone(&self.general)),
-            Some(file) => self.special.get(file).cloned(),
+impl From<Unfit> for Failure {
+    fn from(unfit: Unfit) -> Failure {
+        match unfit {
+            Unfit::NoCommonVersion(failure) | Unfit::Other(failure) => failure,
         }
     }
 }
@@ -125,29 +102,34 @@ pub async fn send(gate: &Gate, permit: Permit, injected: Injected, progress: &Pr
     let destination = rulebook
         .destination_called(permit.grant().destination(), facts)
         .ok_or_else(|| Failure::unsent("the destination is not configured any more"))?;
-    let tls = rulebook.trust.config(destination.roots.as_deref());
-    let route = Route { agent: &facts.agent, authority: &facts.authority, open: &destination.addresses, tls };
+    let roots = rulebook.trust.roots(destination.roots.as_deref());
+    let route = Route { agent: &facts.agent, authority: &facts.authority, open: &destination.addresses, roots };
     let key = Key::new(&facts.agent, &destination.key, &facts.authority);
-    if let Some(leg) = gate.pool.take(&key) {
+    let offer = permit.offer();
+    if let Some(leg) = gate.pool.take(&key, offer) {
         match exchange(gate, leg, request(facts, &injected)?, progress).await {
             // It had been closed meanwhile and gives the request back unsent: the permit still stands for one send.
             Err(failure) if !failure.sent => {}
             ended => return ended,
         }
     }
-    let leg = open(gate, key, &route).await?;
+    // Boxed as it is rare and large: every execution would carry its size.
+    let leg = Box::pin(open(gate, key, &route, offer)).await?;
     ledger::crash::point("upstream.connected");
     exchange(gate, leg, request(facts, &injected)?, progress).await
 }
 
-/// A fresh connection, HTTP/2 where the upstream chooses it.
-async fn open(gate: &Gate, key: Key, route: &Route<'_>) -> Result<Leg, Failure> {
+/// A fresh connection, HTTP/2 where that is offered and the upstream chooses it.
+async fn open(gate: &Gate, key: Key, route: &Route<'_>, offer: Offer) -> Result<Leg, Failure> {
     let place = gate.pool.room(&key).ok_or_else(|| Failure::unsent("too many connections to upstreams are open"))?;
-    let stream = dial(gate, route).await?;
     let leg = match route.authority.scheme() {
-        Scheme::Http => Leg::http1(key, place, stream).await,
+        Scheme::Http => Leg::http1(key, place, dial(gate, route).await?).await,
         Scheme::Https => {
-            let stream = tls(gate, stream, route).await?;
+            let stream = match tls(gate, route, offer).await {
+                Err(Unfit::NoCommonVersion(_)) if offer == Offer::Http1 => tls(gate, route, Offer::Any).await,
+                agreed => agreed,
+            };
+            let stream = stream.map_err(Failure::from)?;
             if stream.get_ref().1.alpn_protocol() == Some(b"h2") {
                 Leg::http2(key, place, stream).await
             } else {
@@ -287,48 +269,30 @@ fn refused(route: &Route<'_>, ip: IpAddr, class: Forbidden) -> Failure {
     Failure::unsent(format!("{} resolves to {why}", route.authority))
 }
 
-async fn tls(
-    gate: &Gate,
-    stream: TcpStream,
-    route: &Route<'_>,
-) -> Result<tokio_rustls::client::TlsStream<TcpStream>, Failure> {
-    let unsent = |why: String| Failure::unsent(format!("{}: {why}", route.authority));
-    let config = route.tls.clone().ok_or_else(|| unsent("its `roots:` are not loaded".to_owned()))?;
+/// Dials and agrees on TLS.
+async fn tls(gate: &Gate, route: &Route<'_>, offer: Offer) -> Result<TlsStream<Ahead<TcpStream>>, Unfit> {
+    let unsent = |why: String| Unfit::Other(Failure::unsent(format!("{}: {why}", route.authority)));
+    let roots = route.roots.ok_or_else(|| unsent("its `roots:` are not loaded".to_owned()))?;
     let name = match route.authority.host().ip() {
         Some(ip) => ServerName::from(ip),
         None => ServerName::try_from(route.authority.host().as_str().to_owned())
             .map_err(|error| unsent(error.to_string()))?,
     };
+    let stream = Ahead::new(dial(gate, route).await.map_err(Unfit::Other)?, BytesMut::new());
     let limit = Limits::seconds(gate.limits.connect_seconds);
-    match tokio::time::timeout(limit, TlsConnector::from(config).connect(name, stream)).await {
+    let connecting = TlsConnector::from(roots.config(offer)).connect(name, stream);
+    match tokio::time::timeout(limit, connecting).await {
         Ok(Ok(stream)) => Ok(stream),
+        Ok(Err(error)) if has_no_common_version(&error) => {
+            Err(Unfit::NoCommonVersion(Failure::unsent(format!("{}: TLS failed: {error}", route.authority))))
+        }
         Ok(Err(error)) => Err(unsent(format!("TLS failed: {error}"))),
         Err(_) => Err(unsent(format!("no TLS handshake within {} s", limit.as_secs()))),
     }
 }
 
-fn add_roots(store: &mut RootCertStore, file: &Path) -> Result<()> {
-    let certificates =
-        CertificateDer::pem_file_iter(file).with_context(|| format!("cannot read roots from `{}`", file.display()))?;
-    let mut added = 0;
-    for certificate in certificates {
-        let certificate =
-            certificate.with_context(|| format!("`{}` is not a PEM file of certificates", file.display()))?;
-        store
-            .add(certificate)
-            .with_context(|| format!("`{}` holds a certificate that cannot be a root", file.display()))?;
-        added += 1;
-    }
-    if added == 0 {
-        bail!("`{}` holds no certificate", file.display());
-    }
-    Ok(())
-}
-
-fn client_config(roots: RootCertStore) -> Result<Arc<ClientConfig>> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
+/// Whether the upstream speaks none of the versions of HTTP it was offered (RFC 7301 section 3.2).
+fn has_no_common_version(error: &std::io::Error) -> bool {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    error == Some(&rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol))
 }
