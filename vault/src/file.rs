@@ -2,24 +2,68 @@
 //!
 //! Must never keep what it read, read more than the limit, or take a file others could have written.
 
+use std::collections::HashSet;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::UNIX_EPOCH;
 
 use nix::fcntl::OFlag;
+use nix::sys::statfs::{self, FsType};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::{Fault, Raw, without_line_end};
 
-/// Reads the file on a thread that may block; one newline at its end is not part of the secret.
+/// Which files may be read where.
+#[derive(Debug)]
+pub(crate) struct Files {
+    /// Threads that may hang in a file system.
+    pub(crate) slots: Arc<Semaphore>,
+    /// Files last found on this machine: a thread for each read would cost several times what the read does.
+    near: RwLock<HashSet<PathBuf>>,
+}
+
+// === impl Files ===
+
+impl Files {
+    pub(crate) fn new(slots: usize) -> Files {
+        Files { slots: Arc::new(Semaphore::new(slots)), near: RwLock::default() }
+    }
+
+    fn is_near(&self, path: &Path) -> bool {
+        self.near.read().unwrap_or_else(PoisonError::into_inner).contains(path)
+    }
+
+    fn note(&self, path: &Path, near: bool) {
+        let mut known = self.near.write().unwrap_or_else(PoisonError::into_inner);
+        if near {
+            known.insert(path.to_owned());
+        } else {
+            known.remove(path);
+        }
+    }
+}
+
+/// Reads the file, on a thread that may block unless it is near; one newline at its end is not part of the secret.
 ///
 /// Links are followed: Kubernetes swaps a mounted secret by swapping a link. The target is what is checked.
-pub(crate) async fn read(path: &Path, max_bytes: usize, slots: &Arc<Semaphore>) -> Result<Raw, Fault> {
-    let slot = slots.clone().acquire_owned().await.map_err(|closed| Fault::Io(closed.to_string()))?;
+pub(crate) async fn read(path: &Path, max_bytes: usize, files: &Files) -> Result<Raw, Fault> {
+    let known = files.is_near(path);
+    let (raw, near) = match known {
+        true => read_now(path, max_bytes)?,
+        false => read_on_thread(path, max_bytes, files).await?,
+    };
+    if near != known {
+        files.note(path, near);
+    }
+    Ok(raw)
+}
+
+async fn read_on_thread(path: &Path, max_bytes: usize, files: &Files) -> Result<(Raw, bool), Fault> {
+    let slot = files.slots.clone().acquire_owned().await.map_err(|closed| Fault::Io(closed.to_string()))?;
     let path = PathBuf::from(path);
     let reading = tokio::task::spawn_blocking(move || {
         // Held by the thread, not by the caller: a caller that gives up leaves the thread behind.
@@ -29,7 +73,8 @@ pub(crate) async fn read(path: &Path, max_bytes: usize, slots: &Arc<Semaphore>) 
     reading.await.map_err(|lost| Fault::Io(lost.to_string()))?
 }
 
-fn read_now(path: &Path, max_bytes: usize) -> Result<Raw, Fault> {
+/// The secret, and whether its file is near.
+fn read_now(path: &Path, max_bytes: usize) -> Result<(Raw, bool), Fault> {
     let failed = |error: io::Error| Fault::Io(error.to_string());
     // Without `O_NONBLOCK` opening a pipe would wait for a writer.
     let mut options = OpenOptions::new();
@@ -37,7 +82,12 @@ fn read_now(path: &Path, max_bytes: usize) -> Result<Raw, Fault> {
     let metadata = file.metadata().map_err(failed)?;
     check(&metadata)?;
     let value = read_value(&file, max_bytes).map_err(failed)?;
-    Ok(Raw { value, version: version(&metadata) })
+    Ok((Raw { value, version: version(&metadata) }, is_near(&file)))
+}
+
+/// Whether the file is on this machine, where reading it waits for nobody.
+fn is_near(file: &File) -> bool {
+    statfs::fstatfs(file).is_ok_and(|system| NEAR.contains(&system.filesystem_type()))
 }
 
 fn check(metadata: &Metadata) -> Result<(), Fault> {
@@ -73,6 +123,16 @@ fn version(metadata: &Metadata) -> Option<String> {
     let since = metadata.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
     Some(since.as_secs().to_string())
 }
+
+/// File systems in memory or on a disk of this machine; a FUSE or network one may hang.
+const NEAR: &[FsType] = &[
+    statfs::BTRFS_SUPER_MAGIC,
+    statfs::EXT4_SUPER_MAGIC,
+    statfs::OVERLAYFS_SUPER_MAGIC,
+    statfs::TMPFS_MAGIC,
+    // XFS, which has no name in every C library.
+    FsType(0x5846_5342),
+];
 
 const WRITABLE_BY_OTHERS: u32 = 0o022;
 
@@ -199,14 +259,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_file_that_was_found_near_needs_no_thread() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("secret");
+        put(&path, b"old");
+        let vault = vault(8);
+        vault.fetch(&place(&path)).await.unwrap();
+        let slots = u32::try_from(vault.local.files.slots.available_permits()).unwrap();
+        let _taken = vault.local.files.slots.acquire_many(slots).await.unwrap();
+        put(&path, b"new");
+        let fetched = vault.fetch(&place(&path)).await.unwrap();
+        fetched.secret.lend(|secret| assert_eq!(secret, b"new"));
+        writable(&path, 0o620);
+        assert!(matches!(vault.fetch(&place(&path)).await.unwrap_err().fault, Fault::Writable(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_fetch_ends_at_its_deadline() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("secret");
         put(&path, b"abc");
         let vault = vault(8);
         // All slots taken: as if every thread hung in a file system that does not answer.
-        let slots = u32::try_from(vault.local.slots.available_permits()).unwrap();
-        let taken = vault.local.slots.acquire_many(slots).await.unwrap();
+        let slots = u32::try_from(vault.local.files.slots.available_permits()).unwrap();
+        let taken = vault.local.files.slots.acquire_many(slots).await.unwrap();
         let error = vault.fetch(&place(&path)).await.unwrap_err();
         assert_eq!(error.fault, Fault::Deadline(Duration::from_secs(5)));
         drop(taken);

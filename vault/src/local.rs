@@ -4,15 +4,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
-
-use crate::{Fault, LocalReference, Raw, env, file};
+use crate::file::{self, Files};
+use crate::{Fault, LocalReference, Raw, env};
 
 /// Reads variables and files, each up to a limit.
 #[derive(Debug, Clone)]
 pub(crate) struct Local {
-    /// Reads of files that may be under way at once. A file system that hangs then holds this many threads.
-    pub(crate) slots: Arc<Semaphore>,
+    pub(crate) files: Arc<Files>,
     max_bytes: usize,
 }
 
@@ -20,13 +18,13 @@ pub(crate) struct Local {
 
 impl Local {
     pub(crate) fn new(max_bytes: usize) -> Local {
-        Local { slots: Arc::new(Semaphore::new(FILE_SLOTS)), max_bytes }
+        Local { files: Arc::new(Files::new(FILE_SLOTS)), max_bytes }
     }
 
     pub(crate) async fn read(&self, reference: &LocalReference) -> Result<Raw, Fault> {
         match reference {
             LocalReference::Env(name) => env::read(name),
-            LocalReference::File(path) => file::read(path, self.max_bytes, &self.slots).await,
+            LocalReference::File(path) => file::read(path, self.max_bytes, &self.files).await,
         }
     }
 
@@ -37,4 +35,5 @@ impl Local {
     }
 }
 
+/// Reads of files that may be under way at once. A file system that hangs then holds this many threads.
 const FILE_SLOTS: usize = 32;
