@@ -9,7 +9,9 @@ use crate::chain::Entry;
 use crate::event::Event;
 use crate::intent::State;
 use crate::kind::{EventType, Kind};
+use crate::once::Taken;
 use crate::principal::Status;
+use crate::switch::KillSwitch;
 
 /// Proof that an entry is durable. Made by the writer only, after `fdatasync`; not `Clone`, so that one recorded
 /// decision stays one.
@@ -42,6 +44,12 @@ pub enum AppendError {
     /// The queue is full.
     #[error("the ledger's queue is full; try again in a moment")]
     Busy,
+    /// A key that can be taken once in a while is taken.
+    #[error("`{}` is taken until {} by `{}`; read what became of that one", .first.key, .first.until, .first.holder())]
+    Duplicate {
+        /// What took it first.
+        first: Box<Taken>,
+    },
     /// The event cannot follow the state the intent is in: somebody else was faster.
     #[error("`{event}` cannot follow state `{}` of `{intent}`; read the intent again", .state.map_or("none", State::as_str))]
     Illegal {
@@ -60,6 +68,12 @@ pub enum AppendError {
         /// The missing field.
         field: &'static str,
     },
+    /// A kill switch is on for what was to be authorised.
+    #[error("the kill switch for {} is on; turn it off before anything is sent", .switch.scope())]
+    Killed {
+        /// The switch.
+        switch: Box<KillSwitch>,
+    },
     /// The ledger is closed because a write failed or its files are not as it left them. Whether the entries of the
     /// failing batch are on disk is unknown; they were not acknowledged.
     #[error("the ledger is closed until a restart: {0}")]
@@ -71,6 +85,27 @@ pub enum AppendError {
         correlation: String,
         /// The refused event.
         event: EventType,
+    },
+    /// A standing approval that cannot be used, withdrawn or given under this id.
+    #[error(
+        "`{event}` cannot follow: `{id}` is used up, expired, withdrawn, unknown or given already; list the standing approvals"
+    )]
+    NoStanding {
+        /// Its id.
+        id: String,
+        /// The refused event.
+        event: EventType,
+    },
+    /// A kill switch that is not on cannot be turned off.
+    #[error("no kill switch is on for exactly that; list them, and name agent and destination as they do")]
+    NotSwitchedOn,
+    /// A reservation that does not fit into its budget now.
+    #[error("`{key}` has no room for this{}", room_after(*retry_after_seconds))]
+    OverBudget {
+        /// The budget.
+        key: String,
+        /// After how many seconds there is room, if nothing else is reserved; `None` if it is more than the limit.
+        retry_after_seconds: Option<u64>,
     },
     /// The operator already voted since the intent was opened.
     #[error("`{operator}` already voted on `{intent}`; another reviewer has to")]
@@ -172,5 +207,12 @@ impl Receipt {
     /// The intent id recorded.
     pub fn intent_id(&self) -> Option<&str> {
         self.intent_id.as_deref()
+    }
+}
+
+fn room_after(retry_after_seconds: Option<u64>) -> String {
+    match retry_after_seconds {
+        None => " and never will: it is more than the limit".to_owned(),
+        Some(seconds) => format!("; try again in {seconds} s"),
     }
 }

@@ -158,7 +158,7 @@ mod tests {
     fn step(seq: u64, entries: usize) -> Step {
         let last = Link { seq, entry_hash: String::new(), ts: Timestamp::UNIX_EPOCH };
         let position = Position { day: "2025-01-31".to_owned(), line: 0, start: 0, end: 0 };
-        let applied = Applied { last, prev_hash: String::new(), position, live: [0; 4] };
+        let applied = Applied { last, prev_hash: String::new(), position, live: [0; 8] };
         Step::new(applied, Changes::default(), entries)
     }
 

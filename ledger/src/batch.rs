@@ -8,8 +8,9 @@ use std::ops::Range;
 use crate::append::AppendError;
 use crate::chain::{self, Entry, Link, Prepared, Stamp};
 use crate::kind::EventType;
-use crate::state::{Book, Changes, Trial};
+use crate::state::{Book, Changes};
 use crate::store::Store;
+use crate::trial::Trial;
 
 /// Entries behind the end of the chain, and what they change.
 #[derive(Debug)]
@@ -58,7 +59,7 @@ impl Batch {
 
     /// Adds an entry read back from a verified journal.
     pub(crate) fn replay(&mut self, book: &Book, store: &Store, entry: Entry) -> Result<(), AppendError> {
-        let mut trial = Trial::new(book, &self.changes, store);
+        let mut trial = Trial::replay(book, &self.changes, store);
         trial.admit(&entry.event)?;
         let changes = trial.changes();
         self.changes.absorb(changes);

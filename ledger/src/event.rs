@@ -9,7 +9,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 use sha2::{Digest, Sha256};
 
+use crate::budget::Reservation;
 use crate::kind::{EventType, Kind};
+use crate::once::Once;
 
 /// An event that a caller wants recorded. The writer adds version, number, time and the hashes.
 ///
@@ -155,6 +157,25 @@ impl Draft {
     pub fn with(mut self, key: impl Into<String>, value: impl Into<Value>) -> Draft {
         self.data.insert(key.into(), value.into());
         self
+    }
+
+    /// Makes the entry one that is only recorded if each reservation fits into its budget, and takes them. They are given
+    /// back if the execution this entry opens fails unsent.
+    #[must_use]
+    pub fn reserving(self, reservations: &[Reservation]) -> Draft {
+        self.listing("reserved", reservations)
+    }
+
+    /// Makes the entry one that is only recorded if none of the keys is taken, and takes them. They are free again if the
+    /// execution this entry opens fails unsent.
+    #[must_use]
+    pub fn once(self, keys: &[Once]) -> Draft {
+        self.listing("once", keys)
+    }
+
+    fn listing<T: Serialize>(self, name: &str, things: &[T]) -> Draft {
+        // Both kinds are plain records of texts and numbers, which always are JSON.
+        if things.is_empty() { self } else { self.with(name, serde_json::to_value(things).unwrap_or_default()) }
     }
 
     /// The canonical line up to where `entry_hash` goes.

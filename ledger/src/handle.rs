@@ -13,21 +13,26 @@ use std::thread::{self, JoinHandle};
 use jiff::Timestamp;
 use tokio::sync::{oneshot, watch};
 
+use crate::amount::Amount;
 use crate::append::{AppendError, Receipt, Recorded};
+use crate::budget;
 use crate::chain::Prepared;
 use crate::event::Draft;
 use crate::follower::Follower;
 use crate::home::Home;
 use crate::intent::{Intent, State};
 use crate::kind::EventType;
+use crate::once::Taken;
 use crate::open::{self, OpenError, Opened};
 use crate::past::{self, Page, Past};
 use crate::principal::Principal;
 use crate::query::{self, Query, ReadError};
 use crate::shared::Shared;
+use crate::standing::Standing;
+use crate::switch::KillSwitches;
 use crate::texts;
 use crate::verify::{Verified, VerifyError, survey};
-use crate::writer::{Answer, Message, Submission, Urgency, Writer};
+use crate::writer::{Answer, Message, Submission, Urgency, Writer, now};
 
 /// An open ledger. Clones share it; the directory is free again when the last one is gone.
 #[derive(Clone, Debug)]
@@ -169,6 +174,34 @@ impl Ledger {
         self.inner.shared.read(|published| published.book.operators.values().cloned().collect())
     }
 
+    /// The kill switches that are on. Cheap enough to ask on every request; and whatever was decided before one was on,
+    /// no append authorises it after.
+    pub fn kill_switches(&self) -> Arc<KillSwitches> {
+        self.inner.shared.read(|published| Arc::clone(&published.book.switches))
+    }
+
+    /// Standing approvals that can still be used, by id.
+    pub fn standings(&self) -> Vec<Standing> {
+        let now = self.now();
+        let mut standings: Vec<Standing> = self.inner.shared.read(|published| {
+            published.book.standings.values().filter(|standing| standing.is_usable(now)).cloned().collect()
+        });
+        standings.sort_by(|a, b| a.id.cmp(&b.id));
+        standings
+    }
+
+    /// What took `key`, if anything did and its time is not over.
+    pub fn taken(&self, key: &str) -> Option<Taken> {
+        let now = self.now();
+        self.inner.shared.read(|published| published.book.taken.get(key).filter(|taken| taken.holds(now)).cloned())
+    }
+
+    /// How much is reserved under `key` in the last `window_seconds`.
+    pub fn spent(&self, key: &str, window_seconds: u32) -> Amount {
+        let (now, slot) = (self.now(), budget::slot(key, window_seconds));
+        self.inner.shared.read(|published| published.book.windows.get(&slot).map_or(Amount::ZERO, |w| w.sum(now)))
+    }
+
     /// The exact lines of entries, without newlines, in order.
     pub fn events(&self, query: &Query) -> Result<Vec<String>, ReadError> {
         query::events(&self.inner.shared, query)
@@ -207,6 +240,11 @@ impl Ledger {
     /// Stops after everything already submitted, and flushes the index.
     pub fn close(self) -> Result<(), AppendError> {
         self.inner.stop()
+    }
+
+    /// The time an entry would have now.
+    fn now(&self) -> Timestamp {
+        now().max(self.inner.shared.read(|published| published.head.ts))
     }
 
     async fn append_by(&self, drafts: Vec<Draft>, urgency: Urgency) -> Result<Vec<Receipt>, AppendError> {

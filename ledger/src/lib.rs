@@ -4,8 +4,8 @@
 //! value nobody else can make: the [`Receipt`], proof that an entry survives a power cut. An append returns after
 //! `fdatasync`; whoever must not act without a record asks for a receipt.
 //!
-//! Knows which events can follow each other ([`next`]), so two racing decisions become one. Refuses to know why a
-//! request is allowed, what a secret is, or that there is a network.
+//! Knows which events can follow each other ([`next`]), what is reserved, taken or switched off, so two racing decisions
+//! become one. Refuses to know why a request is allowed, what a secret is, or that there is a network.
 //!
 //! ```
 //! use ledger::{Draft, EventType, Ledger, Options};
@@ -28,10 +28,46 @@
 //! assert_eq!(verified.head_hash, receipts[0].entry_hash());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! A draft may reserve part of a budget or take a key that is there once in a while. The entry is recorded with that or
+//! not at all; what an execution reserved is given back if it fails without a byte sent.
+//!
+//! ```
+//! use ledger::{AppendError, Draft, EventType, Ledger, Once, Options, Reservation};
+//!
+//! # let home = tempfile::tempdir()?;
+//! # Ledger::create(home.path(), "example.com/gate")?;
+//! # let ledger = Ledger::open(Options { dir: home.path().to_owned(), queue: 1024 })?;
+//! let refund = |correlation: &str, amount: &str| -> Result<Draft, Box<dyn std::error::Error>> {
+//!     let day = Reservation {
+//!         key: "finance/agent/crawler/day".to_owned(),
+//!         amount: amount.parse()?,
+//!         limit: 100.into(),
+//!         window_seconds: 86_400,
+//!     };
+//!     let same = Once { key: format!("dedupe/stripe.refunds/{amount}"), digest: None, seconds: 600 };
+//!     Ok(Draft::new(EventType::DecisionAllowed).correlation(correlation).reserving(&[day]).once(&[same]))
+//! };
+//! let first = ledger.append_blocking(vec![refund("corr_1", "60.50")?])?;
+//! assert_eq!(ledger.spent("finance/agent/crawler/day", 86_400), "60.5".parse()?);
+//!
+//! let again = ledger.append_blocking(vec![refund("corr_2", "60.50")?]);
+//! assert!(matches!(again, Err(AppendError::Duplicate { first }) if first.correlation_id.as_deref() == Some("corr_1")));
+//! let more = ledger.append_blocking(vec![refund("corr_3", "39.51")?]);
+//! assert!(matches!(more, Err(AppendError::OverBudget { retry_after_seconds: Some(_), .. })));
+//!
+//! let unsent = Draft::new(EventType::ActionFailed).correlation("corr_1").with("sent", false);
+//! let receipts = ledger.append_blocking(vec![unsent])?;
+//! assert_eq!(ledger.spent("finance/agent/crawler/day", 86_400), 0.into());
+//! # drop((first, receipts));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+mod amount;
 mod append;
 mod backlog;
 mod batch;
+mod budget;
 pub mod chain;
 pub mod checkpoint;
 pub mod crash;
@@ -45,27 +81,37 @@ mod intent;
 mod journal;
 mod kind;
 pub mod note;
+mod once;
 mod open;
 mod past;
+mod passing;
 mod principal;
 mod query;
 mod sealed;
 mod shared;
+mod standing;
 mod state;
 mod store;
+mod switch;
 mod texts;
 pub mod tree;
+mod trial;
 mod verify;
 mod writer;
 
+pub use amount::{Amount, NotAnAmount};
 pub use append::{AppendError, Receipt};
+pub use budget::Reservation;
 pub use event::{Draft, Event};
 pub use handle::{Head, Ledger, Options};
 pub use intent::{Illegal, Intent, Opening, State, next};
 pub use kind::{EventType, Kind, UnknownType};
 pub use open::{OpenError, rebuild, signing_key};
 pub use past::{Page, Past};
+pub use once::{Once, Taken};
 pub use principal::{Principal, Status};
 pub use query::{Query, ReadError};
 pub use sealed::{Limits, SealError, Sealed};
+pub use standing::Standing;
+pub use switch::{KillSwitch, KillSwitches};
 pub use verify::{Verified, VerifyError, verify};

@@ -56,15 +56,18 @@ impl Shared {
         read(&self.published.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Publishes what has become durable.
-    pub(crate) fn publish(&self, head: Link, entries: Arc<Vec<Entry>>, changes: &Changes) {
-        let seq = head.seq;
-        self.change(|published| {
-            published.book.merge(changes);
+    /// Publishes what has become durable, and says what that and the time changed.
+    pub(crate) fn publish(&self, head: Link, entries: Arc<Vec<Entry>>, mut changes: Changes) -> Changes {
+        let (seq, now) = (head.seq, head.ts);
+        let over = self.change(|published| {
+            published.book.merge(&changes);
             published.head = head;
             published.fresh.push_back(entries);
+            published.book.sweep(now)
         });
         self.seq.send_replace(seq);
+        changes.absorb(over);
+        changes
     }
 
     /// Forgets entries up to `seq`, which the index holds by now, and the intents that came to an end in them.

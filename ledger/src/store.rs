@@ -13,21 +13,28 @@
 //! | `o` id | nothing; the intent can still move |
 //! | `e` correlation | open execution |
 //! | `a` name, `u` name | agent, operator |
-//! | `c` correlation 0 seq, `j` intent 0 seq, `r` run 0 seq, `g` agent 0 seq, `d` destination 0 seq, `t` type 0 seq | numbers behind seq; there and at seq it occurs |
+//! | `g` window, `d` key, `s` id | what is reserved, a key that is taken, a standing approval |
+//! | `k` | kill switches |
+//! | `c` correlation 0 seq, `j` intent 0 seq, `r` run 0 seq | numbers behind seq; there and at seq an id occurs |
+//! | `h` agent 0 seq, `q` destination 0 seq, `t` type 0 seq | the same |
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sled::{Batch, IVec};
 
+use crate::budget::Window;
 use crate::chain::{Entry, Link};
 use crate::event::Event;
 use crate::intent::Intent;
 use crate::journal::Position;
+use crate::once::Taken;
 use crate::principal::Principal;
+use crate::standing::Standing;
 use crate::state::{Book, Changes, Execution};
 
 /// An open database.
@@ -45,8 +52,8 @@ pub(crate) struct Applied {
     pub(crate) prev_hash: String,
     /// Its line.
     pub(crate) position: Position,
-    /// How many open intents, executions, agents and operators there are, to notice a view that lost some.
-    pub(crate) live: [usize; 4],
+    /// How many records of each kind there are, to notice a view that lost some.
+    pub(crate) live: [usize; 8],
 }
 
 /// What an index key is about.
@@ -104,6 +111,10 @@ impl Store {
         book.executions = self.records::<Execution>(b'e')?.collect::<Result<_, _>>()?;
         book.agents = self.records::<Principal>(b'a')?.collect::<Result<_, _>>()?;
         book.operators = self.records::<Principal>(b'u')?.collect::<Result<_, _>>()?;
+        book.windows = self.records::<Window>(b'g')?.collect::<Result<_, _>>()?;
+        book.taken = self.records::<Taken>(b'd')?.collect::<Result<_, _>>()?;
+        book.standings = self.records::<Standing>(b's')?.collect::<Result<_, _>>()?;
+        book.switches = Arc::new(self.value(b"k")?.unwrap_or_default());
         let live = book.live();
         if live != applied.live {
             return Err(StoreError::Damaged(format!("{:?} open records expected, {live:?} found", applied.live)));
@@ -273,15 +284,30 @@ fn put_views(batch: &mut Batch, changes: &Changes) -> Result<(), StoreError> {
             false => batch.insert(key(b'o', id.as_bytes()), b""),
         }
     }
-    for (correlation, execution) in &changes.executions {
-        match execution {
-            None => batch.remove(key(b'e', correlation.as_bytes())),
-            Some(execution) => batch.insert(key(b'e', correlation.as_bytes()), encode(execution)?),
-        }
+    put_records(batch, b'e', &changes.executions)?;
+    put_records(batch, b'g', &changes.windows)?;
+    put_records(batch, b'd', &changes.taken)?;
+    put_records(batch, b's', &changes.standings)?;
+    if let Some(switches) = &changes.switches {
+        batch.insert(b"k", encode(switches.as_ref())?);
     }
     for (tag, principals) in [(b'a', &changes.agents), (b'u', &changes.operators)] {
         for (name, principal) in principals {
             batch.insert(key(tag, name.as_bytes()), encode(principal)?);
+        }
+    }
+    Ok(())
+}
+
+fn put_records<T: Serialize>(
+    batch: &mut Batch,
+    tag: u8,
+    records: &HashMap<String, Option<T>>,
+) -> Result<(), StoreError> {
+    for (name, record) in records {
+        match record {
+            None => batch.remove(key(tag, name.as_bytes())),
+            Some(record) => batch.insert(key(tag, name.as_bytes()), encode(record)?),
         }
     }
     Ok(())
@@ -335,9 +361,9 @@ fn seq_key(tag: u8, seq: u64) -> Vec<u8> {
 
 fn index_key(index: Index, id: &str, seq: u64) -> Vec<u8> {
     let tag = match index {
-        Index::Agent => b'g',
+        Index::Agent => b'h',
         Index::Correlation => b'c',
-        Index::Destination => b'd',
+        Index::Destination => b'q',
         Index::Intent => b'j',
         Index::Kind => b't',
         Index::Run => b'r',

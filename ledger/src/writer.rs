@@ -21,6 +21,7 @@ use crate::chain::{Entry, Prepared, Stamp};
 use crate::crash;
 use crate::journal::{Journal, Position};
 use crate::shared::Shared;
+use crate::state::Changes;
 use crate::store::Applied;
 use crate::verify::day_of;
 
@@ -120,9 +121,10 @@ impl Writer {
         let Batch { last, entries, changes } = batch;
         let entries = Arc::new(entries);
         let written = self.write(&entries);
-        if let (Ok(Some(_)), Some(head)) = (&written, last) {
-            self.shared.publish(head, Arc::clone(&entries), &changes);
-        }
+        let changes = match (&written, last) {
+            (Ok(Some(_)), Some(head)) => self.shared.publish(head, Arc::clone(&entries), changes),
+            (Err(_) | Ok(_), _) => Changes::default(),
+        };
         for (answer, checked) in checked {
             // A refusal stands whatever became of the others: it was given against entries that come before it.
             answer(checked.and_then(|range| match &written {

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use ledger::{AppendError, Draft, EventType, Ledger, Options, Query, Receipt, State};
+use ledger::{AppendError, Draft, EventType, Ledger, Options, Query, Receipt, Reservation, State};
 
 fn main() {
     match std::env::var_os(CHILD) {
@@ -62,6 +62,8 @@ fn check(dir: &Path, acknowledged: &BTreeMap<u64, String>) {
     let count = |kind: &str| lines.iter().filter(|line| line.contains(&format!("\"type\":\"{kind}\""))).count();
     let sends = count("decision.allowed") + count("action.executing");
     assert_eq!(sends, count("action.executed") + count("action.unknown"), "every send has exactly one outcome");
+    let reserved = ledger.spent(RESERVED, DAY);
+    assert_eq!(reserved, (count("decision.allowed") as u64).into(), "every recorded reservation counts once");
     assert!(ledger.intents(&[State::Executing], 1).is_empty(), "no intent is left executing");
     let head = ledger.head();
     ledger.close().unwrap();
@@ -86,7 +88,8 @@ fn one_turn(ledger: &Ledger, id: &str) {
     let held =
         |kind| Draft::new(kind).correlation(format!("corr_held-{id}")).intent(format!("int_{id}")).agent("crawler");
     let vote = held(EventType::ApprovalVote).with("operator", "ann").with("rationale", "x".repeat(1000));
-    append(ledger, vec![live(EventType::DecisionAllowed), Draft::new(EventType::BudgetReserved)]);
+    let one = Reservation { key: RESERVED.to_owned(), amount: 1.into(), limit: u64::MAX.into(), window_seconds: DAY };
+    append(ledger, vec![live(EventType::DecisionAllowed).reserving(&[one]), Draft::new(EventType::ConfigLoaded)]);
     append_soon(ledger, vec![live(EventType::ActionExecuted).with("status", 200)]);
     append(ledger, vec![held(EventType::DecisionApprovalRequired)]);
     append(ledger, vec![vote, held(EventType::ApprovalGranted)]);
@@ -119,4 +122,6 @@ fn acknowledge(receipts: &[Receipt]) {
 /// Tells a process that it is the child, and where to write.
 const CHILD: &str = "LEDGER_KILL_CHILD";
 const ROUNDS: u64 = 15;
+const RESERVED: &str = "kill/day";
+const DAY: u32 = 86_400;
 const THREADS: usize = 4;

@@ -192,10 +192,15 @@ pub async fn append_or_log(ledger: &Ledger, draft: Draft) {
 fn refusal(error: &AppendError) -> Refusal {
     match error {
         AppendError::AlreadyExecuting { .. }
+        | AppendError::Duplicate { .. }
         | AppendError::Illegal { .. }
+        | AppendError::Killed { .. }
         | AppendError::NoExecution { .. }
+        | AppendError::NoStanding { .. }
+        | AppendError::NotSwitchedOn
         | AppendError::Repeated { .. }
         | AppendError::Standing { .. } => Refusal::LedgerRefused(error.to_string()),
+        AppendError::OverBudget { .. } => Refusal::TooMany(error.to_string()),
         AppendError::Busy
         | AppendError::Incomplete { .. }
         | AppendError::Latched(_)
