@@ -105,7 +105,7 @@ pub enum Flaw {
 /// An event and its line in the journal, without the newline.
 #[derive(Clone, Debug)]
 pub struct Entry {
-    /// The event.
+    /// The event; of its data a live request's has only what the state depends on, and the line all.
     pub event: Event,
     /// Its canonical form.
     pub line: String,
@@ -189,11 +189,12 @@ impl Prepared {
     ///
     /// # Errors
     /// [`AppendError::Unrepresentable`].
-    pub fn new(draft: Draft) -> Result<Prepared, AppendError> {
+    pub fn new(mut draft: Draft) -> Result<Prepared, AppendError> {
         if let Some(key) = unrepresentable(&draft.data) {
             return Err(AppendError::Unrepresentable { key: format!("data.{key}") });
         }
         let front = draft.front().map_err(|error| AppendError::Unrepresentable { key: error.to_string() })?;
+        draft.forget_unread();
         Ok(Prepared { draft, front })
     }
 

@@ -188,8 +188,26 @@ impl Draft {
         };
         // The brace that ends it: the line goes on.
         text.pop();
-        text.reserve(LINE_BYTES.saturating_sub(text.len()));
+        text.reserve(BACK_BYTES);
         Ok(text)
+    }
+
+    /// Lets go of data that no state depends on. A live request's is large and, once written into the line, would only be
+    /// carried from thread to thread.
+    pub(crate) fn forget_unread(&mut self) {
+        let live = matches!(
+            self.kind,
+            EventType::ActionExecuted
+                | EventType::ActionFailed
+                | EventType::ActionUnknown
+                | EventType::DecisionAllowed
+                | EventType::DecisionDenied
+                | EventType::RequestRefused
+                | EventType::Violation
+        );
+        if live && self.intent_id.is_none() {
+            self.data.retain(|name, _| matches!(name.as_str(), "once" | "reserved" | "sent"));
+        }
     }
 }
 
@@ -289,8 +307,8 @@ pub(crate) const VERSION: u64 = 1;
 /// Largest magnitude of an integer that a double holds together with all smaller ones.
 const MAX_INTEGER: u64 = 1 << 53;
 
-/// What a line usually needs.
-const LINE_BYTES: usize = 1024;
+/// What a line usually needs from `entry_hash` on.
+const BACK_BYTES: usize = 400;
 
 /// Nesting allowed inside `data`; well under the 128 levels at which JSON parsers, ours included, give up.
 const MAX_DEPTH: usize = 32;

@@ -9,10 +9,11 @@ use jiff::Timestamp;
 
 use crate::chain::Entry;
 use crate::event::Event;
+use crate::group::Group;
 use crate::kind::EventType;
 use crate::query::ReadError;
 use crate::shared::Shared;
-use crate::store::{Index, Store, StoreError};
+use crate::store::{Store, StoreError};
 
 /// What to look for, newest first. Every field that is set must match.
 #[derive(Clone, Debug, Default)]
@@ -45,7 +46,7 @@ pub struct Page {
 
 /// The index of one field: its entries have one of several ids.
 struct Trail<'a> {
-    index: Index,
+    group: Group,
     lanes: Vec<Lane<'a>>,
 }
 
@@ -73,10 +74,10 @@ impl Past {
         let kinds: Vec<&str> = self.kinds.iter().map(|kind| kind.as_str()).collect();
         let agents = self.agent.as_deref().into_iter().collect();
         let destinations = self.destination.as_deref().into_iter().collect();
-        let all = [(Index::Kind, kinds), (Index::Agent, agents), (Index::Destination, destinations)];
-        let given = all.into_iter().filter(|(_, ids): &(Index, Vec<&str>)| !ids.is_empty());
+        let all = [(Group::Kind, kinds), (Group::Agent, agents), (Group::Destination, destinations)];
+        let given = all.into_iter().filter(|(_, ids): &(Group, Vec<&str>)| !ids.is_empty());
         let lane = |id| Lane { id, places: Vec::new(), ended: false };
-        given.map(|(index, ids)| Trail { index, lanes: ids.into_iter().map(lane).collect() }).collect()
+        given.map(|(group, ids)| Trail { group, lanes: ids.into_iter().map(lane).collect() }).collect()
     }
 }
 
@@ -88,7 +89,7 @@ impl Trail<'_> {
         let mut found = None;
         for lane in self.lanes.iter_mut().filter(|lane| !lane.ended) {
             if lane.places.first().is_none_or(|first| *first >= below) {
-                lane.places = store.places_below(self.index, lane.id, below)?;
+                lane.places = store.places_below(self.group, lane.id, below)?;
                 lane.ended = lane.places.is_empty();
             }
             let until = lane.places.partition_point(|place| *place < below);
@@ -181,14 +182,8 @@ pub(crate) fn count(shared: &Shared, kind: EventType, range: Range<u64>) -> Resu
     let in_range = |entry: &&Entry| range.contains(&entry.event.seq) && entry.event.kind.as_str() == kind.as_str();
     let fresh_entries = || fresh.iter().flat_map(|entries| entries.iter());
     let indexed = fresh_entries().next().map_or(range.end, |first| first.event.seq.min(range.end));
-    let mut counted = fresh_entries().filter(in_range).count() as u64;
-    for seq in shared.store.occurrences(Index::Kind, kind.as_str(), range.start)? {
-        if seq? >= indexed {
-            break;
-        }
-        counted += 1;
-    }
-    Ok(counted)
+    let fresh_count = fresh_entries().filter(in_range).count() as u64;
+    Ok(fresh_count + shared.store.count(Group::Kind, kind.as_str(), range.start..indexed)?)
 }
 
 fn line(store: &Store, seq: u64) -> Result<String, StoreError> {

@@ -7,9 +7,10 @@ use std::collections::HashMap;
 
 use crate::chain::Entry;
 use crate::event::Event;
+use crate::index::Index;
 use crate::intent::{Intent, State};
 use crate::shared::Shared;
-use crate::store::{Index, StoreError};
+use crate::store::StoreError;
 
 /// What to look for. Every field that is set must match; entries come in order.
 #[derive(Clone, Debug)]

@@ -15,10 +15,11 @@
 //! | `a` name, `u` name | agent, operator |
 //! | `g` window, `d` key, `s` id | what is reserved, a key that is taken, a standing approval |
 //! | `k` | kill switches |
-//! | `c` correlation 0 seq, `j` intent 0 seq, `r` run 0 seq | numbers behind seq; there and at seq an id occurs |
-//! | `h` agent 0 seq, `q` destination 0 seq, `t` type 0 seq | the same |
+//! | `c`, `j`, `r`, then bucket, seq | where correlations, intents, runs of that bucket occur, from seq on; see [`index`] |
+//! | `h` agent 0 seq, `q` destination 0 seq, `t` type 0 seq | numbers of its entries from seq on; see [`group`] |
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -30,6 +31,8 @@ use sled::{Batch, IVec};
 use crate::budget::Window;
 use crate::chain::{Entry, Link};
 use crate::event::Event;
+use crate::group::{self, Group};
+use crate::index::{self, Index, Sought};
 use crate::intent::Intent;
 use crate::journal::Position;
 use crate::once::Taken;
@@ -54,17 +57,6 @@ pub(crate) struct Applied {
     pub(crate) position: Position,
     /// How many records of each kind there are, to notice a view that lost some.
     pub(crate) live: [usize; 8],
-}
-
-/// What an index key is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Index {
-    Agent,
-    Correlation,
-    Destination,
-    Intent,
-    Kind,
-    Run,
 }
 
 /// Why the store cannot answer.
@@ -130,9 +122,11 @@ impl Store {
         applied: &Applied,
     ) -> Result<(), StoreError> {
         let mut batch = Batch::default();
-        put_blocks(&mut batch, entries.clone());
         let count = entries.clone().count();
-        put_index(&mut batch, entries);
+        put_blocks(&mut batch, entries.clone());
+        for (key, places) in index::places(entries.clone()).into_iter().chain(group::places(entries)) {
+            batch.insert(key, places);
+        }
         put_views(&mut batch, changes)?;
         batch.insert(b"m", encode(applied)?);
         guarded(|| self.db.apply_batch(batch))?;
@@ -164,36 +158,45 @@ impl Store {
         Ok(blocks.flat_map(split).filter(move |line| line.as_ref().map_or(true, |(seq, _)| *seq >= from)))
     }
 
-    /// Numbers not below `from` at which an id occurs, in order.
+    /// Numbers not below `from` at which an id may occur, in order; seldom one at which another does.
     pub(crate) fn occurrences(
         &self,
         index: Index,
         id: &str,
         from: u64,
     ) -> Result<impl Iterator<Item = Result<u64, StoreError>> + use<>, StoreError> {
-        let first = index_key(index, id, 0);
-        let length = first.len();
-        // A longer key belongs to an id that contains a zero byte where this one ends.
-        let mine = move |key: &IVec| key.len() == length;
-        let mut before = self.db.range(first.clone()..=index_key(index, id, from)).rev();
-        let nearest = guarded(|| before.find(|pair| pair.as_ref().map_or(true, |(key, _)| mine(key))).transpose())?;
+        let sought = Sought::new(index, id);
+        let first = sought.key(0);
+        let mut before = self.db.range(first.clone()..=sought.key(from)).rev();
+        let nearest = guarded(|| before.next().transpose())?;
         let start = nearest.map_or(first, |(key, _)| key.to_vec());
-        let mut found = self.db.range(start..=index_key(index, id, u64::MAX));
-        let found = std::iter::from_fn(move || guarded(|| found.next().transpose()).transpose())
-            .filter(move |pair| pair.as_ref().map_or(true, |(key, _)| mine(key)));
-        Ok(found.flat_map(places).filter(move |seq| seq.as_ref().map_or(true, |seq| *seq >= from)))
+        let mut found = self.db.range(start..=sought.key(u64::MAX));
+        let found = std::iter::from_fn(move || guarded(|| found.next().transpose()).transpose());
+        let places = found.flat_map(move |pair| match pair {
+            Err(error) => vec![Err(error)],
+            Ok((_, value)) => sought.places(&value).map(Ok).collect(),
+        });
+        Ok(places.filter(move |seq| seq.as_ref().map_or(true, |seq| *seq >= from)))
     }
 
-    /// The numbers under the last key that begins below `below`, in order; some may not be below it.
-    pub(crate) fn places_below(&self, index: Index, id: &str, below: u64) -> Result<Vec<u64>, StoreError> {
-        let first = index_key(index, id, 0);
-        let length = first.len();
-        let mut before = self.db.range(first..index_key(index, id, below)).rev();
-        let mine = |pair: &sled::Result<(IVec, IVec)>| pair.as_ref().map_or(true, |(key, _)| key.len() == length);
-        match guarded(|| before.find(mine).transpose())? {
-            Some(pair) => places(Ok(pair)).into_iter().collect(),
-            None => Ok(Vec::new()),
+    /// The numbers under the last key of a name that begins below `below`, in order; some may not be below it.
+    pub(crate) fn places_below(&self, group: Group, name: &str, below: u64) -> Result<Vec<u64>, StoreError> {
+        let mut before = self.db.range(group::key(group, name, 0)..group::key(group, name, below)).rev();
+        let nearest = guarded(|| before.next().transpose())?;
+        Ok(nearest.map(|(_, value)| group::numbers(&value)).unwrap_or_default())
+    }
+
+    /// How many numbers in `range` a name has.
+    pub(crate) fn count(&self, group: Group, name: &str, range: Range<u64>) -> Result<u64, StoreError> {
+        let first = group::key(group, name, 0);
+        let mut before = self.db.range(first.clone()..=group::key(group, name, range.start)).rev();
+        let start = guarded(|| before.next().transpose())?.map_or(first, |(key, _)| key.to_vec());
+        let mut found = self.db.range(start..group::key(group, name, range.end));
+        let mut count = 0;
+        while let Some((_, value)) = guarded(|| found.next().transpose())? {
+            count += group::numbers(&value).iter().filter(|seq| range.contains(*seq)).count() as u64;
         }
+        Ok(count)
     }
 
     /// The line of one entry.
@@ -241,34 +244,6 @@ fn put_blocks<'a>(batch: &mut Batch, entries: impl Iterator<Item = &'a Entry>) {
     }
     if !block.is_empty() {
         batch.insert(seq_key(b'b', first), block);
-    }
-}
-
-/// All places of an id under one key: a key costs far more than the numbers behind it.
-fn put_index<'a>(batch: &mut Batch, entries: impl Iterator<Item = &'a Entry>) {
-    let mut places: HashMap<(Index, &str), Vec<u64>> = HashMap::new();
-    for event in entries.map(|entry| &entry.event) {
-        places.entry((Index::Kind, event.kind.as_str())).or_default().push(event.seq);
-        let ids = [
-            (Index::Agent, &event.agent_id),
-            (Index::Correlation, &event.correlation_id),
-            (Index::Destination, &event.dest_key),
-            (Index::Intent, &event.intent_id),
-            (Index::Run, &event.run_id),
-        ];
-        for (index, id) in ids {
-            if let Some(id) = id {
-                places.entry((index, id)).or_default().push(event.seq);
-            }
-        }
-    }
-    for ((index, id), seqs) in &places {
-        for seqs in seqs.chunks(MAX_PLACES) {
-            if let [first, others @ ..] = seqs {
-                let others: Vec<u8> = others.iter().flat_map(|seq| seq.to_be_bytes()).collect();
-                batch.insert(index_key(*index, id, *first), others);
-            }
-        }
     }
 }
 
@@ -322,17 +297,6 @@ fn split(block: Result<(IVec, IVec), StoreError>) -> Vec<Result<(u64, String), S
     }
 }
 
-/// The places that one index key stands for.
-fn places(pair: Result<(IVec, IVec), StoreError>) -> Vec<Result<u64, StoreError>> {
-    match pair.and_then(|(key, others)| Ok((seq_of(&key)?, others))) {
-        Err(error) => vec![Err(error)],
-        Ok((first, others)) => {
-            let (others, _) = others.as_chunks();
-            [first].into_iter().chain(others.iter().map(|seq| u64::from_be_bytes(*seq))).map(Ok).collect()
-        }
-    }
-}
-
 /// sled panics on some damage instead of returning an error; here that is an error like any other.
 fn guarded<T>(work: impl FnOnce() -> sled::Result<T>) -> Result<T, StoreError> {
     match catch_unwind(AssertUnwindSafe(work)) {
@@ -359,18 +323,6 @@ fn seq_key(tag: u8, seq: u64) -> Vec<u8> {
     key(tag, &seq.to_be_bytes())
 }
 
-fn index_key(index: Index, id: &str, seq: u64) -> Vec<u8> {
-    let tag = match index {
-        Index::Agent => b'h',
-        Index::Correlation => b'c',
-        Index::Destination => b'q',
-        Index::Intent => b'j',
-        Index::Kind => b't',
-        Index::Run => b'r',
-    };
-    [&[tag], id.as_bytes(), &[0], &seq.to_be_bytes()].concat()
-}
-
 fn seq_of(key: &[u8]) -> Result<u64, StoreError> {
     let number = key.last_chunk().copied().map(u64::from_be_bytes);
     number.ok_or_else(|| StoreError::Damaged("a key is too short".to_owned()))
@@ -390,9 +342,6 @@ fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, StoreError> {
 
 /// Memory for pages of the index; the whole gate is to stay under 512 MiB.
 const CACHE_BYTES: u64 = 64 << 20;
-
-/// Numbers under one key, 2 KiB of them, for the same reason as [`BLOCK_BYTES`].
-const MAX_PLACES: usize = 256;
 
 /// A block ends before it grows to this, unless it is a single line. sled writes up to 17 values as one page, over and
 /// over as the page fills, and a page of 128 KiB or more into a synced file of its own.

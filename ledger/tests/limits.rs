@@ -1,6 +1,6 @@
 //! Budgets, keys taken once, kill switches and standing approvals from outside: decided by the writer, in order, and the
 //! same after every kind of restart.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panic")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panic")]
 
 use std::fs;
 use std::path::Path;
@@ -150,7 +150,7 @@ fn an_approved_intent_that_could_not_be_sent_reserves_anew() {
 fn an_entry_takes_all_it_needs_or_nothing() {
     let (_home, ledger) = create();
     let rate = Reservation { key: "rate".to_owned(), amount: 1.into(), limit: 1.into(), window_seconds: 60 };
-    append(&ledger, allowed("corr_1").reserving(&[rate.clone()]).once(&[once("a")])).unwrap();
+    append(&ledger, allowed("corr_1").reserving(std::slice::from_ref(&rate)).once(&[once("a")])).unwrap();
     for refused in [
         allowed("corr_2").reserving(&[records(1), rate.clone()]),
         allowed("corr_2").reserving(&[records(1)]).once(&[once("b"), once("a")]),
@@ -173,9 +173,9 @@ fn a_minute_s_rate_is_free_again_after_it() {
     let (_home, ledger) = create();
     let rate = Reservation { key: "rate".to_owned(), amount: 1.into(), limit: 2.into(), window_seconds: 1 };
     for turn in 0..2 {
-        append(&ledger, allowed(&format!("corr_{turn}")).reserving(&[rate.clone()])).unwrap();
+        append(&ledger, allowed(&format!("corr_{turn}")).reserving(std::slice::from_ref(&rate))).unwrap();
     }
-    let refused = append(&ledger, allowed("corr_2").reserving(&[rate.clone()]));
+    let refused = append(&ledger, allowed("corr_2").reserving(std::slice::from_ref(&rate)));
     let Err(AppendError::OverBudget { retry_after_seconds: Some(wait), .. }) = refused else { panic!() };
     thread::sleep(Duration::from_secs(wait));
     append(&ledger, allowed("corr_2").reserving(&[rate])).unwrap();
@@ -187,12 +187,12 @@ fn a_key_is_taken_once_and_says_by_what() {
         let (home, ledger) = create();
         let held = Draft::new(T::DecisionApprovalRequired).correlation("corr_1").intent("int_1").agent("crawler");
         let key = Once { digest: Some("d1".to_owned()), ..once("idempotency/crawler/crm.import/1") };
-        append(&ledger, held.once(&[key.clone()])).unwrap();
+        append(&ledger, held.once(std::slice::from_ref(&key))).unwrap();
         let short = Once { seconds: 1, ..once("short") };
-        append(&ledger, allowed("corr_short").once(&[short.clone()])).unwrap();
+        append(&ledger, allowed("corr_short").once(std::slice::from_ref(&short))).unwrap();
         restart(home.path(), ledger);
         let ledger = open(home.path());
-        let refused = append(&ledger, allowed("corr_2").once(&[key.clone()]));
+        let refused = append(&ledger, allowed("corr_2").once(std::slice::from_ref(&key)));
         let Err(AppendError::Duplicate { first }) = refused else { panic!() };
         assert_eq!((first.intent_id.as_deref(), first.digest.as_deref()), (Some("int_1"), Some("d1")));
         assert_eq!(ledger.taken(&key.key).as_ref(), Some(&*first));
