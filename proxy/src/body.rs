@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -11,6 +12,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use crate::refusal::Refusal;
+use crate::shares::{Place, Shares};
 use crate::turns::Turn;
 
 /// The body of an answer.
@@ -26,7 +28,6 @@ pub enum Reply {
 #[derive(Debug)]
 pub struct Answer {
     reply: Reply,
-    #[expect(dead_code, reason = "held for its drop")]
     turn: Turn,
 }
 
@@ -45,6 +46,16 @@ pub enum Part {
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the upstream broke off")]
 pub struct BrokenOff;
+
+/// Replies took all the memory there is for them, because nobody read them.
+#[derive(Clone, Copy, Debug)]
+pub struct StillUnread;
+
+/// Bytes with their place in memory.
+struct Charged {
+    bytes: Bytes,
+    _place: Place<String>,
+}
 
 /// A share of the memory that request bodies may take together; given back when dropped.
 #[derive(Debug, Default)]
@@ -94,6 +105,14 @@ impl Body for Reply {
     }
 }
 
+// === impl Charged ===
+
+impl AsRef<[u8]> for Charged {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
 // === impl Answer ===
 
 impl Answer {
@@ -108,7 +127,10 @@ impl Body for Answer {
     type Error = BrokenOff;
 
     fn poll_frame(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BrokenOff>>> {
-        Pin::new(&mut self.get_mut().reply).poll_frame(context)
+        let this = self.get_mut();
+        let frame = Pin::new(&mut this.reply).poll_frame(context);
+        this.turn.owe(frame.is_pending());
+        frame
     }
 
     fn is_end_stream(&self) -> bool {
@@ -153,9 +175,39 @@ pub async fn collect(
     Ok((whole.freeze(), Share(share)))
 }
 
+/// A part of a reply that counts as memory of `agent` until it is written to its client, or given up. Waits for others to be
+/// written, as long as a client may leave a reply unread.
+///
+/// # Errors
+/// [`StillUnread`] when there was no room in time.
+pub async fn charge(
+    budget: &Arc<Shares<String>>,
+    agent: &str,
+    bytes: Bytes,
+    patience: Duration,
+) -> Result<Bytes, StillUnread> {
+    if bytes.len() < SMALL_PART {
+        return Ok(bytes);
+    }
+    let end = Instant::now() + patience;
+    while Instant::now() < end {
+        if let Some(place) = budget.take_several(agent.to_owned(), bytes.len()) {
+            return Ok(Bytes::from_owner(Charged { bytes, _place: place }));
+        }
+        tokio::time::sleep(NEXT_LOOK).await;
+    }
+    Err(StillUnread)
+}
+
 fn reserve(budget: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Refusal> {
     let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
     Arc::clone(budget)
         .try_acquire_many_owned(bytes)
         .map_err(|_| Refusal::Busy("too many request bodies are in memory".to_owned()))
 }
+
+/// Bytes of a part that is not worth counting.
+const SMALL_PART: usize = 4096;
+
+/// How soon to look again for memory.
+const NEXT_LOOK: Duration = Duration::from_millis(20);

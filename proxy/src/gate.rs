@@ -49,6 +49,8 @@ pub struct Gate {
     pub pool: Pool,
     /// Names being looked up, for each agent.
     pub lookups: Arc<Shares<String>>,
+    /// Memory for replies that wait for their readers, in bytes.
+    pub replies: Arc<Shares<String>>,
     /// Agents and operators.
     pub principals: Principals,
     /// Memory for request bodies, in bytes.
@@ -97,7 +99,8 @@ impl Gate {
                 Limits::size(limits.upstream_idle),
                 listen::descriptors() / 4,
             ),
-            lookups: Shares::new(Limits::size(limits.lookups), Limits::size(limits.lookups).div_ceil(2)),
+            lookups: halves(limits.lookups),
+            replies: halves(limits.reply_budget_bytes),
             mint: Mint::new(limits.leaves_per_minute),
             bodies: Arc::new(Semaphore::new(Limits::size(limits.body_budget_bytes).min(Semaphore::MAX_PERMITS))),
             parking: tokio::sync::Mutex::new(()),
@@ -281,6 +284,12 @@ impl Gate {
         self.ledger.append(vec![loaded]).await.context("the rules could not be recorded")?;
         Ok(())
     }
+}
+
+/// So much for all, half of it for one agent.
+fn halves(most: u64) -> Arc<Shares<String>> {
+    let most = Limits::size(most);
+    Shares::new(most, most.div_ceil(2))
 }
 
 /// What the ledger says of principals holds where their file says less.

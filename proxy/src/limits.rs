@@ -87,6 +87,8 @@ limits! {
     reply_seconds: u64 = 24 * 60 * 60;
     /// Bytes of one reply.
     reply_bytes: u64 = 64 << 30;
+    /// Bytes of all replies that wait in memory for their clients to read them, half of them for one agent.
+    reply_budget_bytes: u64 = 128 << 20;
     /// Seconds a client may leave a reply unread before it counts as gone.
     write_seconds: u64 = 30;
     /// Bytes of the reply to an approved request that the mailbox keeps.

@@ -208,10 +208,10 @@ where
         pin!(builder.serve_connection(TokioIo::new(Patient::new(Counted::new(io), unread)), service(gate, caller)));
     let ended = tokio::select! {
         ended = &mut connection => ended,
-        () = async { tokio::select! { () = either(&close, &stop) => {}, () = turns.idle_for(idle) => {} } } => {
+        () = async { tokio::select! { () = either(&close, &stop) => {}, () = turns.at_rest(idle, unread) => {} } } => {
             connection.as_mut().graceful_shutdown();
             // Streams that nobody reads must not keep it open for ever.
-            tokio::time::timeout(unread + idle, connection).await.unwrap_or(Ok(()))
+            tokio::time::timeout(unread, connection).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = ended {

@@ -88,6 +88,11 @@ impl Trace {
 // === impl Ticket ===
 
 impl Ticket {
+    /// Whose request it is.
+    pub fn agent(&self) -> &str {
+        &self.agent
+    }
+
     /// The ticket of a request that is about to be executed for `destination`.
     pub fn new(trace: Trace, intent: Option<String>, facts: &Facts, destination: &str) -> Ticket {
         Ticket { trace, intent, agent: facts.agent.clone(), action: action(facts), destination: destination.to_owned() }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::body::{Part, Reply};
+use crate::body::{self, Part, Reply, StillUnread};
 use crate::gate::Gate;
 use crate::hold;
 use crate::inject;
@@ -37,8 +37,9 @@ pub enum Sink {
 /// Takes what one connection waits for.
 pub type Slot = oneshot::Sender<Result<Response<Reply>, Refusal>>;
 
-/// How much of a reply came, and its digest.
-struct Tally {
+/// How much of a reply came, its digest, and whose it is.
+struct Tally<'a> {
+    agent: &'a str,
     bytes: u64,
     digest: Sha256,
     started: Instant,
@@ -103,7 +104,7 @@ async fn pass_on(gate: &Gate, reply: upstream::Reply, ticket: &Ticket, sink: Sin
     head.extensions.clear();
     head.version = Version::HTTP_11;
     let status = head.status;
-    let mut tally = Tally { bytes: 0, digest: Sha256::default(), started: Instant::now() };
+    let mut tally = Tally { agent: ticket.agent(), bytes: 0, digest: Sha256::default(), started: Instant::now() };
     let ended = match sink {
         Sink::Live(slot) => live(gate, slot, head, &mut body, &mut tally).await,
         Sink::Mailbox => Box::pin(store(gate, ticket, head, &mut body, &mut tally)).await,
@@ -131,7 +132,7 @@ async fn live(
     slot: Slot,
     head: Parts,
     body: &mut Incoming,
-    tally: &mut Tally,
+    tally: &mut Tally<'_>,
 ) -> Result<(), &'static str> {
     // Most replies are here as a whole with their head: then the connection is woken once and writes once.
     let first = tokio::select! {
@@ -141,7 +142,7 @@ async fn live(
     };
     match first {
         Some(Ok(Part::Data(whole))) if body.is_end_stream() && whole.len() as u64 <= gate.limits.reply_bytes => {
-            tally.add(&whole, &gate.limits)?;
+            let whole = tally.admit(gate, whole).await?;
             slot.send(Ok(Response::from_parts(head, Reply::from(whole)))).map_err(|_| "client_gone")
         }
         first => {
@@ -158,10 +159,10 @@ async fn stream(
     mut first: Option<Result<Part, &'static str>>,
     body: &mut Incoming,
     parts: &mpsc::Sender<Part>,
-    tally: &mut Tally,
+    tally: &mut Tally<'_>,
 ) -> Result<(), &'static str> {
     loop {
-        let part = match first.take() {
+        let mut part = match first.take() {
             Some(part) => part?,
             None => tokio::select! {
                 part = next(gate, body) => part?,
@@ -169,8 +170,8 @@ async fn stream(
                 () = parts.closed() => return Err("client_gone"),
             },
         };
-        if let Part::Data(data) = &part {
-            tally.add(data, &gate.limits)?;
+        if let Part::Data(data) = part {
+            part = Part::Data(tally.admit(gate, data).await?);
         }
         let last = matches!(part, Part::End);
         let unread = Limits::seconds(gate.limits.write_seconds);
@@ -189,7 +190,7 @@ async fn store(
     ticket: &Ticket,
     head: Parts,
     body: &mut Incoming,
-    tally: &mut Tally,
+    tally: &mut Tally<'_>,
 ) -> Result<(), &'static str> {
     let mut whole = BytesMut::new();
     let mut trailers = HeaderMap::new();
@@ -313,7 +314,15 @@ impl Sink {
 
 // === impl Tally ===
 
-impl Tally {
+impl Tally<'_> {
+    /// Counts a part that goes to its client, and gives it its place in memory.
+    async fn admit(&mut self, gate: &Gate, data: Bytes) -> Result<Bytes, &'static str> {
+        self.add(&data, &gate.limits)?;
+        let unread = Limits::seconds(gate.limits.write_seconds);
+        let charged = body::charge(&gate.replies, self.agent, data, unread).await;
+        charged.map_err(|StillUnread| "client_stalled")
+    }
+
     /// An error says which limit the reply is over.
     fn add(&mut self, data: &Bytes, limits: &Limits) -> Result<(), &'static str> {
         self.bytes += data.len() as u64;

@@ -1,4 +1,4 @@
-//! Who holds how much of something there is only so much of: connections of one address, upstreams of one agent.
+//! Who holds how much of something there is only so much of: connections of one address, upstreams of one agent, memory.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -12,11 +12,12 @@ pub struct Shares<K: Eq + Hash> {
     each: usize,
 }
 
-/// One place, until dropped.
+/// One place, or several at once, until dropped.
 #[derive(Debug)]
 pub struct Place<K: Eq + Hash> {
     shares: Arc<Shares<K>>,
     key: K,
+    size: usize,
 }
 
 // === impl Shares ===
@@ -29,15 +30,21 @@ impl<K: Clone + Eq + Hash> Shares<K> {
 
     /// A place for `key`, if there is one left.
     pub fn take(self: &Arc<Shares<K>>, key: K) -> Option<Place<K>> {
+        self.take_several(key, 1)
+    }
+
+    /// As many places as `size` for `key`, if there are so many left.
+    pub fn take_several(self: &Arc<Shares<K>>, key: K, size: usize) -> Option<Place<K>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, by_key) = &mut *taken;
         let own = by_key.get(&key).copied().unwrap_or_default();
-        if *all >= self.most || own >= self.each {
+        let (all_then, own_then) = (all.checked_add(size)?, own.checked_add(size)?);
+        if all_then > self.most || own_then > self.each {
             return None;
         }
-        *all += 1;
-        by_key.insert(key.clone(), own + 1);
-        Some(Place { shares: Arc::clone(self), key })
+        *all = all_then;
+        by_key.insert(key.clone(), own_then);
+        Some(Place { shares: Arc::clone(self), key, size })
     }
 }
 
@@ -47,9 +54,9 @@ impl<K: Eq + Hash> Drop for Place<K> {
     fn drop(&mut self) {
         let mut taken = self.shares.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, by_key) = &mut *taken;
-        *all = all.saturating_sub(1);
+        *all = all.saturating_sub(self.size);
         if let Some(own) = by_key.get_mut(&self.key) {
-            *own = own.saturating_sub(1);
+            *own = own.saturating_sub(self.size);
             if *own == 0 {
                 by_key.remove(&self.key);
             }

@@ -1,18 +1,18 @@
 //! Whose turn it is on one connection: what its reading side and the code that answers know of each other.
 //!
 //! A request's turn lasts from the moment it is handed over until the last part of its answer is. What stands behind it
-//! is not looked at before that (RFC 9112 section 9.3.2), and a connection with a turn under way is not idle.
+//! is not looked at before that (RFC 9112 section 9.3.2). A connection is idle when the gate owes it nothing: a client that
+//! does not take what is there for it may wait no longer than one that asks for nothing.
 
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use tokio::sync::watch;
-
 use crate::refusal::Refusal;
 
 /// The turns of one connection, shared by its two sides.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Turns(Arc<Shared>);
 
 /// One request's turn, until dropped.
@@ -20,12 +20,18 @@ pub struct Turns(Arc<Shared>);
 pub struct Turn {
     turns: Turns,
     number: u64,
+    /// Whether the client waits for the gate, or the other way around.
+    owed: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
-    /// How many turns have begun and how many have ended.
-    counts: watch::Sender<(u64, u64)>,
+    begun: AtomicU64,
+    ended: AtomicU64,
+    /// Turns in which the client waits for the gate.
+    owed: AtomicUsize,
+    /// How often any of these changed.
+    moves: AtomicU64,
     found: Mutex<Found>,
 }
 
@@ -45,12 +51,10 @@ struct Found {
 impl Turns {
     /// A turn for the next request that hyper hands over.
     pub fn begin(&self) -> Turn {
-        let mut number = 0;
-        self.0.counts.send_modify(|(begun, _)| {
-            number = *begun;
-            *begun += 1;
-        });
-        Turn { turns: self.clone(), number }
+        let number = self.0.begun.fetch_add(1, Ordering::SeqCst);
+        let mut turn = Turn { turns: self.clone(), number, owed: false };
+        turn.owe(true);
+        turn
     }
 
     /// Keeps the refusal of request `number`, counted from 0; the first one counts.
@@ -66,34 +70,28 @@ impl Turns {
     /// Ready when the first `requests` have had their turns.
     pub fn poll_ended(&self, requests: u64, context: &mut Context<'_>) -> Poll<()> {
         let mut found = self.found();
-        if self.0.counts.borrow().1 >= requests {
+        if self.0.ended.load(Ordering::SeqCst) >= requests {
             return Poll::Ready(());
         }
         found.waiting = Some(context.waker().clone());
         Poll::Pending
     }
 
-    /// Ready when there was no turn for this long.
-    pub async fn idle_for(&self, time: Duration) {
-        let mut changes = self.0.counts.subscribe();
+    /// Ready when nothing was owed and nothing was taken: for `unread` with a turn under way, for `idle` without. It may
+    /// take twice as long to notice.
+    pub async fn at_rest(&self, idle: Duration, unread: Duration) {
         loop {
-            let (begun, ended) = *changes.borrow_and_update();
-            match tokio::time::timeout(time, changes.changed()).await {
-                Err(_) if begun == ended => return,
-                Err(_) | Ok(Ok(())) => {}
-                Ok(Err(_)) => return,
+            let before = self.0.moves.load(Ordering::SeqCst);
+            let under_way = self.0.begun.load(Ordering::SeqCst) != self.0.ended.load(Ordering::SeqCst);
+            tokio::time::sleep(if under_way { unread } else { idle }).await;
+            if self.0.owed.load(Ordering::SeqCst) == 0 && self.0.moves.load(Ordering::SeqCst) == before {
+                return;
             }
         }
     }
 
     fn found(&self) -> MutexGuard<'_, Found> {
         self.0.found.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Default for Turns {
-    fn default() -> Turns {
-        Turns(Arc::new(Shared { counts: watch::Sender::new((0, 0)), found: Mutex::default() }))
     }
 }
 
@@ -109,6 +107,21 @@ impl Turn {
         }
     }
 
+    /// Says whether the client waits for the gate now, or has not taken yet what is there.
+    pub fn owe(&mut self, owed: bool) {
+        if self.owed == owed {
+            return;
+        }
+        self.owed = owed;
+        let shared = &self.turns.0;
+        if owed {
+            shared.owed.fetch_add(1, Ordering::SeqCst)
+        } else {
+            shared.owed.fetch_sub(1, Ordering::SeqCst)
+        };
+        shared.moves.fetch_add(1, Ordering::SeqCst);
+    }
+
     /// Whether the client sent more behind this request without waiting for its answer.
     pub fn is_followed(&self) -> bool {
         self.turns.found().followed == Some(self.number)
@@ -117,7 +130,8 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.turns.0.counts.send_modify(|(_, ended)| *ended += 1);
+        self.owe(false);
+        self.turns.0.ended.fetch_add(1, Ordering::SeqCst);
         let waiting = self.turns.found().waiting.take();
         if let Some(waiting) = waiting {
             waiting.wake();

@@ -64,6 +64,27 @@ fn reply_bytes_and_reply_seconds_end_a_reply_that_never_does() {
     }
 }
 
+/// One agent has half of it; what another agent asks for is not behind what nobody reads.
+#[test]
+fn reply_budget_bytes_bounds_what_waits_for_its_reader() {
+    let large = Reply::new(200).body(vec![b'x'; 16 << 20]);
+    let origin = Origin::https(&[API]).reply("/x", large);
+    let gate = Plan::new().origin(API, &origin).limit("reply_budget_bytes", 4 << 20).start();
+    let resident = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", gate.pid())).unwrap();
+        let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap().to_owned();
+        line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() >> 10
+    };
+    assert_eq!(gate.add_agent("other", "").get(READ).body.len(), 16 << 20);
+    let before = resident();
+    let unread: Vec<_> = (0..100).map(|_| gate.agent().begin("GET", READ, &[], b"")).collect();
+    within(PATIENCE, || (origin.hits().len() == 1 + unread.len()).then_some(())).unwrap();
+    assert_eq!(gate.add_agent("another", "").get(READ).body.len(), 16 << 20);
+    let grown = resident() - before;
+    println!("{grown} MiB for {} replies of 16 MiB that nobody reads", unread.len());
+    assert!(grown < 60, "{grown} MiB");
+}
+
 #[test]
 fn write_seconds_ends_a_reply_that_nobody_reads() {
     let large = vec![b'x'; 1 << 20];

@@ -34,18 +34,21 @@ pub(crate) enum Outcome {
 
 impl Frames {
     /// Sends preface and settings.
-    pub(crate) fn open(mut connection: Connection) -> Frames {
+    pub(crate) fn open(connection: Connection) -> Frames {
+        Frames::open_with(connection, &[])
+    }
+
+    /// Sends preface and these settings.
+    pub(crate) fn open_with(mut connection: Connection, settings: &[u8]) -> Frames {
         connection.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
         let mut frames = Frames { connection };
-        frames.send(SETTINGS, 0, 0, &[]);
+        frames.send(SETTINGS, 0, 0, settings);
         frames
     }
 
     /// Sends one frame.
     pub(crate) fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-        let head = [&length[1..], &[kind, flags], &stream.to_be_bytes()].concat();
-        self.connection.send(&[&head, payload].concat());
+        self.connection.send(&frame(kind, flags, stream, payload));
     }
 
     /// Sends a request without a body.
@@ -82,6 +85,15 @@ impl Frames {
         gone.map_or(Outcome::Closed, Outcome::Gone)
     }
 
+    /// Waits for the end of the connection, and shows every sign of life that is asked for.
+    pub(crate) fn until_end(&mut self) {
+        while let Some(frame) = self.frame() {
+            if frame.kind == PING && frame.flags & ACK == 0 {
+                self.send(PING, ACK, 0, &frame.payload);
+            }
+        }
+    }
+
     /// The next frame; nothing when the connection has ended.
     pub(crate) fn frame(&mut self) -> Option<Frame> {
         let head = self.connection.exactly(9).ok()?;
@@ -89,6 +101,12 @@ impl Frames {
         let payload = self.connection.exactly(length).ok()?;
         Some(Frame { kind: head[3], flags: head[4], stream: number(&head[5..]) & 0x7fff_ffff, payload })
     }
+}
+
+/// One frame (RFC 9113 section 4.1).
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// Header fields as literals that are not indexed and not compressed, one byte for each character.

@@ -1,11 +1,13 @@
 //! B01 to B09: what a client can say over HTTP/2 and no request can mean. The stream or the connection is refused,
 //! nothing reaches the origin, and the gate serves the next one.
 
+use std::time::{Duration, Instant};
+
 use super::client::Client;
 use super::frames::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, Outcome, SETTINGS, block};
 use super::framing::mark_in;
-use crate::harness::gate::{Gate, Plan};
-use crate::harness::origin::Origin;
+use crate::harness::gate::{Gate, PATIENCE, Plan, within};
+use crate::harness::origin::{Origin, Reply};
 use crate::harness::world::API;
 
 /// Row, and the fields that stand in for those of a plain request or besides them.
@@ -110,6 +112,28 @@ fn b04_a_mismatch_on_a_used_connection_is_421_and_ends_it() {
     frames.request(5, &PLAIN);
     assert!(matches!(frames.outcome(5), Outcome::Closed | Outcome::Gone(_)));
     scene.assert_untouched(1);
+}
+
+#[test]
+fn b17_a_client_that_gives_a_reply_no_room_is_let_go() {
+    let origin = Origin::https(&[API]).reply("/large", Reply::ok().body(vec![b'x'; 32 << 20]));
+    let gate = Plan::new().origin(API, &origin).limit("write_seconds", 1).limit("idle_seconds", 1).start();
+    let client = Client::new(gate.agent());
+    // No room for any stream, or none for the connection beyond its first 64 KiB; a reply, or a refusal.
+    for settings in [[0, 4, 0, 0, 0, 0], [0, 4, 0x7f, 0xff, 0xff, 0xff]] {
+        for method in ["GET", "DELETE"] {
+            let mut frames = Frames::open_with(client.http2(API), &settings);
+            let start = Instant::now();
+            frames.request(1, &[(":method", method), (":scheme", "https"), (":authority", API), (":path", "/large")]);
+            frames.until_end();
+            assert!(start.elapsed() < Duration::from_secs(15), "{method} {settings:?}: {:?}", start.elapsed());
+        }
+    }
+    let ends = || -> Vec<String> {
+        gate.events_called("action.executed").iter().map(|event| event["data"]["ended"].to_string()).collect()
+    };
+    within(PATIENCE, || (ends().len() == 2).then_some(())).expect("both are recorded");
+    assert_eq!(ends(), ["\"client_stalled\"", "\"client_stalled\""]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
@@ -20,7 +21,7 @@ use tokio_rustls::{TlsAcceptor, TlsConnector};
 use super::client::anyone;
 use crate::harness::agent::Agent;
 use crate::harness::gate::{Gate, Plan};
-use crate::harness::origin::Origin;
+use crate::harness::origin::{Origin, Reply};
 use crate::harness::world::{API, DESTINATIONS, SECRET};
 
 /// What an HTTP/2 origin was asked.
@@ -102,6 +103,22 @@ async fn many_streams_of_one_connection_are_each_permitted() {
         assert_eq!(sent.await.unwrap(), 200);
     }
     assert_eq!((seen.lock().unwrap().len(), gate.events_called("decision.allowed").len()), (50, 50));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_is_idle_between_requests_and_not_during_a_reply() {
+    let parts = vec![(Duration::from_millis(700), b"part".to_vec()); 10];
+    let origin = Origin::https(&[API]).reply("/send/x", Reply::new(200).chunks(parts));
+    let gate = Plan::new().origin(API, &origin).limit("idle_seconds", 1).limit("write_seconds", 1).start();
+    let mut sender = connect_http2(&gate).await;
+    let body = sender.send_request(request("text/plain", b"hello")).await.unwrap().into_body();
+    assert_eq!(body.collect().await.unwrap().to_bytes(), "part".repeat(10));
+    let closed = async {
+        while !sender.is_closed() {
+            tokio::time::sleep(Duration::from_millis(50)).await
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), closed).await.expect("a silent connection is still open");
 }
 
 /// A gate in front of an origin that speaks HTTP/2 only, and what that origin is asked.
