@@ -49,8 +49,14 @@ fn each_service_gets_what_the_starter_configuration_means_for_it() {
                 assert_eq!(answer.text_at("/rule"), rule, "{}", call.what);
             }
             Meant::Hold => {
-                assert_eq!((answer.status, fresh.len()), (202, 0), "{}: {answer:?}", call.what);
-                held.push((answer.text_at("/intentId"), call));
+                // git is told in its own protocol, under another status.
+                assert_eq!(
+                    (answer.header("writ-decision"), fresh.len()),
+                    (Some("hold"), 0),
+                    "{}: {answer:?}",
+                    call.what
+                );
+                held.push((answer.header("writ-intent-id").unwrap().to_owned(), call));
             }
         }
     }
@@ -161,7 +167,7 @@ fn calls() -> Vec<Call> {
         row("a deletion", "DELETE", "https://api.github.com/repos/o/r", JSON, "", Deny(UNKNOWN), None),
         row("git asks what there is", "GET", "https://github.com/o/r.git/info/refs?service=git-upload-pack", JSON, "", Allow, git()),
         row("git fetches", "POST", "https://github.com/o/r.git/git-upload-pack", "application/x-git-upload-pack-request", "0032want", Allow, git()),
-        row("git pushes", "POST", "https://github.com/o/r.git/git-receive-pack", "application/x-git-receive-pack-request", "PACK", Hold, git()),
+        row("git pushes", "POST", "https://github.com/o/r.git/git-receive-pack", "application/x-git-receive-pack-request", "0000PACK", Hold, git()),
         row("channels", "GET", "https://slack.com/api/conversations.list", FORM, "", Allow, bearer("SLACK_BOT_TOKEN")),
         row("a chat message", "POST", "https://slack.com/api/chat.postMessage", JSON, r#"{"channel":"c","text":"hi"}"#, Hold, bearer("SLACK_BOT_TOKEN")),
         row("a promise", "POST", "https://slack.com/api/chat.postMessage", JSON, r#"{"text":"Refund guaranteed!"}"#, Deny("messages/block_if_terms"), None),

@@ -16,6 +16,8 @@ use crate::spelling::Spelling;
 /// Where a value stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Extractor {
+    /// `body:size`: the bytes of the body as it is sent.
+    BodySize,
     /// `form:name`: a field of a urlencoded or multipart form.
     Form(String),
     /// `header:name`.
@@ -89,6 +91,7 @@ impl Extractor {
                     (None, _) => parse_pointer(place).map(Self::JsonValue),
                 },
             },
+            "body" if place == "size" => Ok(Self::BodySize),
             "form" | "header" | "query" if place.is_empty() => Err(UNKNOWN),
             "form" => Ok(Self::Form(place.to_owned())),
             "header" => Ok(Self::Header(place.to_ascii_lowercase())),
@@ -108,10 +111,14 @@ impl Extractor {
             Self::Form(_) | Self::JsonEach(..) | Self::JsonLength(_) | Self::JsonValue(_) => {
                 spelling.refuse_in_query(query, &in_query)?;
             }
-            Self::Header(_) => {}
+            Self::BodySize | Self::Header(_) => {}
             Self::Query(_) => content.refuse_in_body(&spelling, &in_body)?,
         }
         match self {
+            Self::BodySize => {
+                let size = u64::try_from(content.facts().body.len()).unwrap_or(u64::MAX);
+                Ok(Reading::Number(Decimal::from(size)))
+            }
             Self::Form(name) => form::only(&content.fields()?, name, &in_body).and_then(from_text),
             Self::Header(name) => {
                 let mut values = content.facts().header(name);
@@ -153,6 +160,7 @@ impl Extractor {
     /// The names that lead to the value.
     fn names(&self) -> impl Iterator<Item = &str> {
         let names = match self {
+            Self::BodySize => &[],
             Self::Form(name) | Self::Header(name) | Self::Query(name) => std::slice::from_ref(name),
             Self::JsonEach(pointer, _) | Self::JsonLength(pointer) | Self::JsonValue(pointer) => pointer,
         };
@@ -272,5 +280,5 @@ const POINTER: Flaw = Flaw {
 const UNKNOWN: Flaw = Flaw {
     code: Code::BadExtractor,
     message: "this is no way to measure a value",
-    remedy: "write `json:/pointer`, `json:/pointer/#`, `json:/list/*/name`, `form:name`, `query:name` or `header:name`",
+    remedy: "write `json:/pointer`, `json:/pointer/#`, `json:/list/*/name`, `form:name`, `query:name`, `header:name` or `body:size`",
 };

@@ -127,6 +127,7 @@ const STARTER: &[(&str, &str)] = &[
     ("policies/messages.yaml", include_str!("starter/policies/messages.yaml")),
     ("policies/crm.yaml", include_str!("starter/policies/crm.yaml")),
     ("policies/code.yaml", include_str!("starter/policies/code.yaml")),
+    ("policies/pushes.yaml", include_str!("starter/policies/pushes.yaml")),
     ("policies/changes.yaml", include_str!("starter/policies/changes.yaml")),
     // Last: it tells that the ones before it are there.
     ("destinations.yaml", include_str!("starter/destinations.yaml")),

@@ -57,7 +57,8 @@ DESTINATIONS = """
   - key: git.push
     match: {{ host: {git}, methods: [POST], path: /waits/*/git-receive-pack }}
     effect: external_mutation
-    policy: clients-hold
+    policy: clients-push
+    measure: {{ bytes: "body:size" }}
     roots: '{roots}'
     wait_seconds: 60
   - key: git.push-later
@@ -68,7 +69,8 @@ DESTINATIONS = """
 """
 
 ALLOW = "destinations: [clients.allowed, plain.allowed, git.fetch]\nrequire_approval: never\n"
-HOLD = "destinations: [clients.held, plain.held, git.fetch-held, git.push, git.push-later]\nrequire_approval: always\n"
+HOLD = "destinations: [clients.held, plain.held, git.fetch-held, git.push-later]\nrequire_approval: always\n"
+PUSH = "destinations: [git.push]\nauto_approve_under: { bytes: 4 }\n"
 
 
 class Gate:
@@ -163,6 +165,7 @@ def configure(home: Path, roots: Path, addresses: dict[str, str]) -> None:
         destinations.write(DESTINATIONS.format(roots=roots, **names))
     (home / "policies" / "clients-allow.yaml").write_text(ALLOW)
     (home / "policies" / "clients-hold.yaml").write_text(HOLD)
+    (home / "policies" / "clients-push.yaml").write_text(PUSH)
 
 
 def clean_env(home: Path) -> dict[str, str]:

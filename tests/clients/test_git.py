@@ -92,18 +92,22 @@ def test_a_push_waits_and_goes_out_once(repository: Repository, gate: Gate, orig
 
 
 @in_folder("repository", ["waits"], indirect=True)
-def test_a_push_over_one_mebibyte_is_probed_first(repository: Repository, gate: Gate, origin: Origin) -> None:
-    """git sends an empty push to see whether it may, then the pack in chunks: two requests, so two approvals."""
+def test_a_push_over_one_mebibyte_is_probed_first_and_approved_once(
+    repository: Repository, gate: Gate, origin: Origin
+) -> None:
+    """git sends an empty push to see whether it may, then the pack in chunks."""
     (repository.clone / "large").write_bytes(b"\0\1\2\3" * (1 << 20))
     repository.git("-C", str(repository.clone), "add", "large")
     repository.git("-C", str(repository.clone), "-c", "core.compression=0", "commit", "--quiet", "--message=third")
     repository.env |= {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.compression", "GIT_CONFIG_VALUE_0": "0"}
     push = repository.push()
+    intents = []
     for intent in waiting(gate, repository, push):
+        intents.append(intent)
         gate.approve(intent)
     _, errors = push.communicate(timeout=SECONDS)
     assert (push.returncode, "main -> main" in errors) == (0, True)
-    assert repository.moves() == 1
+    assert (repository.moves(), len(intents)) == (1, 1)
     probe, pack = origin.hits(repository.push_path)
     assert probe.body == b"0000" and len(pack.body) > 4 << 20
 
