@@ -19,6 +19,7 @@ mod strict {
     mod http2;
     mod legs;
     mod payload;
+    mod peers;
     mod rebinding;
     mod replies;
     mod requests;

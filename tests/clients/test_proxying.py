@@ -1,11 +1,12 @@
 """What HTTP proxying itself asks for: absolute form, and credentials only after a challenge."""
 
+import os
 import subprocess
 from urllib.parse import urlsplit
 
 import pytest
 
-from clients import curl
+from clients import CLIENTS, Client, curl
 from gate import Gate
 from origin import API, GREETING, PLAIN, Origin
 
@@ -23,6 +24,15 @@ def test_plain_http_in_absolute_form(gate: Gate, origin: Origin, own: str) -> No
     status_url = held.json()["statusUrl"]
     assert curl(gate.env, "GET", f"{status_url}?wait=20", b"").json()["status"] == "succeeded"
     assert [hit.body for hit in origin.hits(f"/held/{own}")] == [b"\0\2"]
+
+
+@pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS.keys())
+def test_plain_http_by_every_client(client: Client, gate: Gate, origin: Origin, own: str) -> None:
+    """In absolute form, or inside a tunnel as undici and Node's agent have it."""
+    body = os.urandom(100_000)
+    answer = client(gate.env, "POST", f"http://{PLAIN}/allowed/{own}", body)
+    assert (answer.status, answer.body) == (201, GREETING + body)
+    assert [hit.body for hit in origin.hits(f"/allowed/{own}")] == [body]
 
 
 @pytest.mark.parametrize("way", ["absolute", "tunnel", "direct", "own-name"])

@@ -1,6 +1,7 @@
 """Large bodies: nothing lost, nothing kept in memory that need not be."""
 
 import hashlib
+import itertools
 import os
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from greeter import Greeter
 from origin import API, API_HTTP2, GREETING, Origin
 
 MIB = 1 << 20
+SIZES = [1, 2, 3, 15, 16, 17, 255, 256, 4095, 4096, 16_383, 16_384, 65_535, 65_536, 1_000_000, 1]
 SECONDS = 60
 
 
@@ -28,6 +30,20 @@ def test_an_upload_of_30_megabytes_arrives_whole(version: str, host: str, gate: 
     assert (answer.status, sha256(answer.body)) == (201, sha256(GREETING + body))
     [hit] = origin.hits(path)
     assert sha256(hit.body) == sha256(body)
+
+
+@pytest.mark.parametrize("host", [API, API_HTTP2], ids=["to-http1.1", "to-http2"])
+def test_chunks_of_any_size_arrive_whole_in_both_directions(host: str, gate: Gate, origin: Origin, own: str) -> None:
+    path, body = f"/allowed/{own}", os.urandom(5_000_000)
+    reply = origin.reply(path)
+    parts = [body[at : at + size] for at, size in zip(itertools.accumulate(SIZES, initial=0), SIZES)]
+    reply.give(*parts)
+    reply.end()
+    options = ["--http1.1", "--header", "Transfer-Encoding: chunked"]
+    answer = curl(gate.env, "POST", f"https://{host}{path}", body, *options)
+    assert (answer.status, sha256(answer.body)) == (200, sha256(*parts))
+    [hit] = origin.hits(path)
+    assert (sha256(hit.body), hit.headers.get("transfer-encoding")) == (sha256(body), None)
 
 
 def test_pip_downloads_a_wheel_of_100_megabytes(gate: Gate, origin: Origin, own: str, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 //! How long a client may take, how many may come, and how often they may be refused or make the gate work.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
 
@@ -98,6 +99,27 @@ fn connections_per_source_closes_one_more_and_leaves_others_alone() {
     within(PATIENCE, || from([127, 0, 0, 1]).0.then_some(())).expect("the place is free again");
 }
 
+/// Half of the descriptors are for clients; when there are none at all for a while, the door is open again afterwards.
+#[test]
+fn l03_a_crowd_takes_no_more_descriptors_than_there_are() {
+    let origin = Origin::plain();
+    let few = ["prlimit", "--nofile=80:80"];
+    let gate = Plan::new().origin(PLAIN, &origin).under(&few).start();
+    let ask = || gate.agent().get("http://plain.example/x").status;
+    assert_eq!(ask(), 200);
+    for _ in 0..3 {
+        let crowd: Vec<TcpStream> = (0..300).map(|_| TcpStream::connect(gate.forward).unwrap()).collect();
+        // The door is closed to most of them, and does not answer for want of descriptors.
+        let refused = crowd.iter().filter(|stream| is_ended(stream)).count();
+        assert!((200..300).contains(&refused), "{refused} of 300 were refused");
+        drop(crowd);
+        let again = || gate.agent().try_request("GET", "http://plain.example/x", &[], b"").ok();
+        let answer = within(PATIENCE, || again().filter(|answer| answer.status == 200));
+        assert!(answer.is_some(), "the door is not open again");
+    }
+    gate.assert_verifies();
+}
+
 #[test]
 fn leaves_bounds_the_certificates_kept() {
     let changes = |gate: &Gate| {
@@ -157,6 +179,14 @@ fn drain_seconds_bounds_a_shutdown_and_the_next_start_says_what_it_cut_off() {
     let unknown = gate.events_called("action.unknown");
     assert_eq!((unknown.len(), origin.hits().len()), (1, 1), "{unknown:?}");
     gate.assert_verifies();
+}
+
+fn is_ended(mut stream: &TcpStream) -> bool {
+    stream.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    match stream.read(&mut [0]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() != ErrorKind::WouldBlock,
+    }
 }
 
 /// A request that anyone may send to the gate itself.

@@ -16,6 +16,7 @@ pub(crate) fn cases() -> Vec<Case> {
         hosts(),
         large(),
         plain(),
+        published(),
     ]
     .into_iter()
     .flatten()
@@ -287,25 +288,60 @@ fn large() -> Vec<Case> {
 
 /// Requests that have one reading, however unusual.
 fn plain() -> Vec<Case> {
+    let lengths = ["Content-Length: 5\r\n", "content-length:5\r\n", "CONTENT-LENGTH: \t 5 \t\r\n"];
     let lines = [
-        "Content-Length: 5\r\n",
-        "content-length:5\r\n",
-        "CONTENT-LENGTH: \t 5 \t\r\n",
-        "Content-Length: 5\r\nX:\r\n",
-        "Content-Length: 5\r\nX!#$%&'*+-.^`|~09: \"(),/:;<=>?@[\\]{}\r\n",
-        "Content-Length: 5\r\nConnection: keep-alive, TE\r\nTE: trailers\r\n",
-        "Content-Length: 5\r\nX-HTTP-Method-Override: DELETE\r\nX-Method-Override: DELETE\r\nX-HTTP-Method: DELETE\r\n",
-        "Content-Length: 5\r\nX-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\nX-Accel-Redirect: /admin\r\n",
-        "Content-Length: 5\r\nX-Forwarded-Host: evil\r\nForwarded: host=evil\r\nX-Host: evil\r\n",
-        "Content-Length: 5\r\nWrit-Decision: allow\r\nX-Gate-Admin: 1\r\nProxy-Connection: keep-alive\r\nKeep-Alive: timeout=5\r\n",
-        "Content-Length: 5\r\nVia: 1.1 other\r\nMax-Forwards: 0\r\n",
+        ("A37", "X:\r\n"),
+        ("A37", "X!#$%&'*+-.^`|~09: \"(),/:;<=>?@[\\]{}\r\n"),
+        ("A25", "Connection: keep-alive, TE\r\nTE: trailers\r\n"),
+        ("D21", "X-HTTP-Method-Override: DELETE\r\nX-Method-Override: DELETE\r\nX-HTTP-Method: DELETE\r\n"),
+        (
+            "C21",
+            "X-Original-URL: /admin\r\nX-Rewrite-URL: /admin\r\nX-Accel-Redirect: /admin\r\nX-Forwarded-Prefix: /admin\r\n",
+        ),
+        ("C20", "X-Forwarded-Host: evil\r\nForwarded: host=evil\r\nX-Host: evil\r\nX-Original-Host: evil\r\n"),
+        ("C20", "X-HTTP-Host-Override: evil\r\n"),
+        ("F21", "Writ-Decision: allow\r\nX-Gate-Admin: 1\r\nProxy-Connection: keep-alive\r\nKeep-Alive: timeout=5\r\n"),
+        ("F10", "Via: 1.1 other\r\nMax-Forwards: 0\r\n"),
     ];
-    let mut cases: Vec<Case> = lines.iter().map(|lines| Case::send("plain", post(lines, "hello"), "hello")).collect();
+    let lengths = lengths.iter().map(|line| Case::send("A17", post(line, "hello"), "hello"));
+    let lines = lines
+        .iter()
+        .map(|(id, lines)| Case::send(id, post(&format!("{}{lines}", "Content-Length: 5\r\n"), "hello"), "hello"));
+    let mut cases: Vec<Case> = lengths.chain(lines).collect();
     cases.push(Case::send("L04", post(&("X: y\r\n".repeat(90) + "Content-Length: 0\r\n"), ""), ""));
     cases.push(Case::cut("A43", post("Content-Length: 5\r\n", "hell")));
     cases.push(Case::cut("A43", "POST {T}/send/{M} HTTP/1.1\r\n{H}".to_owned()));
     cases.push(Case::cut("A43", "POST {T}/se".to_owned()));
     cases
+}
+
+/// A44, A45: what published collections try and no other row names.
+fn published() -> Vec<Case> {
+    let get = "GET {T}/{M} HTTP/1.1\r\n";
+    let refused = [
+        format!("{get} Host: {{N}}\r\n{{H}}\r\n"),
+        format!("{get}\t\r\n{{H}}\r\n"),
+        format!("{get} \r\n{{H}}\r\n"),
+        format!("{get}: {{N}}\r\n{{H}}\r\n"),
+        format!("{get}{{H}}:\r\n\r\n"),
+        format!("{get}{{H}}X\r\n\r\n"),
+        format!("{get}{{H}}Host:{{N}}\r\n\r\n"),
+        format!("{get}{{H}}Content-Length: 0\r\nContent-Length:\r\n\r\n"),
+        format!("{get}{{H}}Transfer-Encoding: chunked\r\nContent-Length: 0\r\n\r\n0\r\n\r\n"),
+        format!("{get}{{H}}Transfer-Encoding: Chunked, identity\r\n\r\n0\r\n\r\n"),
+        format!("{get}{{H}}Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n"),
+        format!("{} {{T}}/{{M}} HTTP/1.1\r\n{{H}}\r\n", "A".repeat(20_000)),
+        format!("GET {{T}}/{{M}} HTTP/1.{}\r\n{{H}}\r\n", "1".repeat(20_000)),
+        "\u{1}\u{2}\u{3}\u{4}\u{5}\u{6}\u{7}\u{8}\r\n\r\n".to_owned(),
+        "\u{80}\u{81}\u{82} \u{83} \u{84}\r\n\r\n".to_owned(),
+        "GET {T}/{M} HTTP/1.1 \r\n{H}\r\n".to_owned(),
+        "GET {T}/{M}\u{0} HTTP/1.1\r\n{H}\r\n".to_owned(),
+        "GET\u{b}{T}/{M}\u{b}HTTP/1.1\r\n{H}\r\n".to_owned(),
+        "{\"a\":1}\r\n\r\n".to_owned(),
+    ];
+    let twice = format!("{get}{{H}}Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n0\r\n\r\n");
+    let twice = Case::answers("A44", twice, &[200, 400]);
+    refused.map(|text| Case::refuse("A45", text)).into_iter().chain([twice]).collect()
 }
 
 /// A27: what is no version that is spoken here.
