@@ -156,10 +156,10 @@ async def slow_reads(target: Target) -> None:
     async def once(target: Target) -> None:
         wire = await target.connect()
         wire.writer.transport.pause_reading()
-        await wire.send(target.plain("x", "Content-Length: 1000000\r\n\r\n", "POST") + bytes(1_000_000))
+        await wire.send(target.plain("large", "\r\n"))
         await asyncio.sleep(target.left())
 
-    await again(target, 60, once)
+    await again(target, 1000, once)
 
 
 async def half_open_connects(target: Target) -> None:
@@ -273,8 +273,9 @@ async def zero_windows(target: Target) -> None:
         wire = await target.http2(struct.pack(">HI", 4, 0))
         if wire is None:
             return
-        streams = range(1, 20, 2)
-        await wire.send(b"".join(frame(HEADERS, END_STREAM | END_HEADERS, stream, block("/allowed/x")) for stream in streams))
+        streams = range(1, 100, 2)
+        request = block("/allowed/large")
+        await wire.send(b"".join(frame(HEADERS, END_STREAM | END_HEADERS, stream, request) for stream in streams))
         done["streams"] += len(streams)
         await wire.wait(target.left())
 

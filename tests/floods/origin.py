@@ -1,4 +1,4 @@
-"""A quick origin over TLS and without: it answers everything with a greeting and the request's body."""
+"""A quick origin over TLS and without: it answers everything with a greeting and the request's body, or with a lot."""
 
 import asyncio
 import datetime
@@ -14,6 +14,8 @@ from cryptography.x509.oid import NameOID
 API = "api.example"
 PLAIN = "plain.example"
 GREETING = bytes(range(256))
+LARGE = bytes(16 << 20)
+"""The reply where the path ends with `large`."""
 
 
 class Origin:
@@ -42,9 +44,12 @@ async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             lengths = [line.split(b":")[1] for line in head.split(b"\r\n") if line.startswith(b"content-length:")]
-            body = GREETING + await reader.readexactly(int(lengths[0]) if lengths else 0)
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
-            await writer.drain()
+            body = await reader.readexactly(int(lengths[0]) if lengths else 0)
+            body = LARGE if b"/large http/" in head else GREETING + body
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
+            for start in range(0, len(body), 1 << 16):
+                writer.write(body[start : start + (1 << 16)])
+                await writer.drain()
     except (OSError, EOFError):
         writer.close()
 
