@@ -23,6 +23,8 @@ mod flow;
 #[cfg(test)]
 mod forgery;
 #[cfg(test)]
+mod language;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod order;

@@ -25,13 +25,14 @@ pub(crate) fn is_denied(facts: &Facts, digest: &str) -> bool {
     facts.votes.iter().any(|vote| vote.ballot == Ballot::Deny && vote.digest == digest)
 }
 
-/// The approvals that count, one per operator.
-pub(crate) fn counting(facts: &Facts, digest: &str, reasons: &str) -> Vec<Vote> {
+/// The approvals that count, one per operator; with `approvers` only those of operators in one of each set of groups.
+pub(crate) fn counting(facts: &Facts, digest: &str, reasons: &str, approvers: &[&BTreeSet<String>]) -> Vec<Vote> {
     let mut operators = BTreeSet::new();
     facts
         .votes
         .iter()
         .filter(|vote| vote.ballot == Ballot::Approve && vote.digest == digest && vote.reasons == reasons)
+        .filter(|vote| approvers.iter().all(|groups| vote.groups.iter().any(|group| groups.contains(group))))
         .filter(|vote| operators.insert(vote.operator.as_str()))
         .cloned()
         .collect()

@@ -11,16 +11,20 @@ use crate::destination::Destination;
 use crate::extract::Reading;
 use crate::field::{FieldPath, Fields, Found};
 use crate::json::Unreadable;
-use crate::texts::{self, Text};
+use crate::manifest::{Manifest, Tier};
+use crate::texts::{Text, Wording};
 
-/// One request at its destination, measured.
+/// One call of a request at its destination, measured.
 #[derive(Debug)]
 pub(crate) struct Case<'a> {
     pub(crate) destination: &'a Destination,
+    /// What the call itself has of the request.
     pub(crate) content: &'a Content<'a>,
-    pub(crate) readings: &'a Readings,
+    pub(crate) readings: Readings,
     pub(crate) now: Timestamp,
-    texts: OnceCell<Result<Vec<Text<'a>>, Unreadable>>,
+    /// How much harm the agent may do by what it is, if that was said.
+    pub(crate) tier: Option<Tier>,
+    whole: &'a Wording<'a>,
     fields: OnceCell<Result<Fields<'a>, Unreadable>>,
 }
 
@@ -38,18 +42,21 @@ pub(crate) struct Opinion {
 // === impl Case ===
 
 impl<'a> Case<'a> {
+    /// Measures a call; `whole` has the texts of the whole request, in which a term may be torn between calls.
     pub(crate) fn new(
         destination: &'a Destination,
         content: &'a Content<'a>,
-        readings: &'a Readings,
-        now: Timestamp,
+        whole: &'a Wording<'a>,
+        (manifest, now): (Option<&'a Manifest>, Timestamp),
     ) -> Self {
-        Self { destination, content, readings, now, texts: OnceCell::new(), fields: OnceCell::new() }
+        let tier = manifest.map(|manifest| manifest.tier);
+        let readings = destination.measures().map(|(name, measure)| (name.to_owned(), measure.read(name, content)));
+        Self { destination, content, readings: readings.collect(), now, tier, whole, fields: OnceCell::new() }
     }
 
-    /// Every text of the request, read once.
+    /// Every text of the request.
     pub(crate) fn texts(&self) -> Result<&[Text<'a>], Unreadable> {
-        self.texts.get_or_init(|| texts::read(self.content)).as_deref().map_err(|why| *why)
+        self.whole.texts()
     }
 
     /// Everything that stands at a path in the body, whose fields are read once. A query that has the field too makes
@@ -63,7 +70,7 @@ impl<'a> Case<'a> {
     }
 
     /// The measured value of this name.
-    pub(crate) fn reading(&self, name: &str) -> Result<&'a Reading, Unreadable> {
+    pub(crate) fn reading(&self, name: &str) -> Result<&Reading, Unreadable> {
         let reading = self.readings.get(name).ok_or(Unreadable("the value is not measured"))?;
         reading.as_ref().map_err(|why| *why)
     }

@@ -77,7 +77,7 @@ impl When {
     /// Notes conditions that no request to these destinations can meet.
     pub(crate) fn check_use(&self, users: &BTreeMap<&str, &Destination>, at: &[Step<'_>], faults: &mut Faults<'_>) {
         for (place, glob) in self.destinations.iter().flatten().enumerate() {
-            if !users.keys().any(|key| glob.matches(key)) {
+            if !users.values().any(|user| user.may_be_meant(glob)) {
                 let path = [Step::Key("destinations"), Step::Item(place)];
                 let message = "no destination of this policy has such a key, so the rule can never match";
                 faults.note(&below(at, &path), Code::MatchesNothing, message, "correct the key, or remove it");

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
+use crate::csv::Table;
 use crate::encoding;
 use crate::facts::Facts;
 use crate::form::{self, Field};
@@ -51,6 +52,14 @@ impl<'a> Content<'a> {
         Self { facts, media: read_media(facts), bytes: OnceCell::new(), json: OnceCell::new() }
     }
 
+    /// The same request with a part of its JSON in place of the whole.
+    pub(crate) fn part(&self, json: &Json) -> Self {
+        let part = Self::new(self.facts);
+        // It is empty, so this always succeeds.
+        let _ = part.json.set(Ok(json.clone()));
+        part
+    }
+
     pub(crate) fn facts(&self) -> &'a Facts {
         self.facts
     }
@@ -76,6 +85,12 @@ impl<'a> Content<'a> {
     pub(crate) fn json(&self) -> Result<&Json, Unreadable> {
         self.declared(Family::Json)?;
         self.read_json()
+    }
+
+    /// The body as CSV, if it is declared as such.
+    pub(crate) fn csv(&self) -> Result<Table, Unreadable> {
+        self.declared(Family::Csv)?;
+        Table::read(self.text()?)
     }
 
     /// The fields of a form body, urlencoded or multipart.
@@ -122,7 +137,7 @@ impl<'a> Content<'a> {
     pub(crate) fn is_as_declared(&self) -> Result<bool, Unreadable> {
         Ok(match self.media()?.family {
             Family::Binary => !self.is_structured(),
-            Family::Csv => !self.is_structured() && is_csv(self.text()?),
+            Family::Csv => !self.is_structured() && Table::read(self.text()?).is_ok(),
             Family::Form => {
                 let text = self.text()?;
                 is_form(text) && form::pairs(text).is_ok()
@@ -216,26 +231,6 @@ pub(crate) fn is_media_type(text: &str) -> bool {
 /// The characters of a boundary without those that parsers read differently in quotes (RFC 2046 section 5.1.1).
 fn is_boundary(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'\'' | b'+' | b'_' | b'-' | b'.' | b'=' | b'/' | b':')
-}
-
-/// Whether every record has the same number of fields and every quote is closed (RFC 4180).
-fn is_csv(text: &str) -> bool {
-    let (mut quoted, mut fields, mut width) = (false, 1usize, None);
-    for byte in text.bytes() {
-        match byte {
-            b'"' => quoted = !quoted,
-            b',' if !quoted => fields = fields.saturating_add(1),
-            b'\n' if !quoted => {
-                if *width.get_or_insert(fields) != fields {
-                    return false;
-                }
-                fields = 1;
-            }
-            _ => {}
-        }
-    }
-    let last_is_whole = text.ends_with('\n') || width.is_none_or(|width| width == fields);
-    !text.is_empty() && !quoted && last_is_whole
 }
 
 /// Whether the text is made of characters that forms are sent with, and does not begin like JSON, XML or CSV.

@@ -4,22 +4,21 @@
 //! into an allow.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::approval;
-use crate::case::{Case, Readings};
+use crate::calls::RpcIds;
 use crate::content::Content;
 use crate::destination::{Destination, Effect};
-use crate::dlp::Findings;
-use crate::extract::Reading;
 use crate::facts::{Facts, Vote};
-use crate::json::Unreadable;
-use crate::policy::{Judgement, Policy};
-use crate::risk::Risk;
+use crate::judged::Judged;
+use crate::profile::ProfileKind;
+use crate::risk::{Level, Risk};
 use crate::rules::Rules;
+use crate::texts::Wording;
 
 /// What happens to a request.
 #[derive(Debug)]
@@ -57,13 +56,16 @@ pub struct Match {
     pub remedy: String,
 }
 
-/// What a decision rests on; it goes into the ledger.
+/// What a decision rests on; it goes into the ledger. Of a request with several calls, the destination, policy and
+/// measured values are those of the call that is judged most strictly; the rules are those of all calls.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Basis {
     /// The destination's key; none when nothing matches.
     pub destination: Option<String>,
     /// The destination's effect.
     pub effect: Option<Effect>,
+    /// What kind of action it is.
+    pub profile: Option<ProfileKind>,
     /// The policy that spoke.
     pub policy: Option<String>,
     /// SHA-256 in hex over the bytes of the policy's file.
@@ -72,6 +74,8 @@ pub struct Basis {
     pub environment: Option<String>,
     /// SHA-256 in hex over the bytes of the destinations file.
     pub destinations_hash: String,
+    /// SHA-256 in hex over the bytes of the agent's manifest, if it has one.
+    pub manifest_hash: Option<String>,
     /// Every rule that spoke, the strictest first.
     pub rules: Vec<Match>,
     /// Measured values by name; `unmeasurable: why` where there is none.
@@ -83,6 +87,19 @@ pub struct Basis {
     pub risk: Option<Risk>,
     /// The intent digest, see [`Facts::digest`]; with an empty destination key when none matches.
     pub digest: String,
+}
+
+/// What becomes of a held request that nobody decides on in time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoResponse {
+    /// It is sent when its risk is low, and ends otherwise.
+    ApproveIfLowRisk,
+    /// It is held once more for the same time, then it ends.
+    Defer,
+    /// It ends.
+    #[default]
+    Reject,
 }
 
 /// The right to send one request. Only [`Rules::decide`] makes one; it cannot be copied.
@@ -99,6 +116,8 @@ pub struct Grant {
 pub struct Denial {
     /// What it rests on.
     pub basis: Basis,
+    /// What the refusal has to name where the destination speaks JSON-RPC.
+    pub rpc: Option<RpcIds>,
 }
 
 /// A request that waits for reviewers.
@@ -114,6 +133,32 @@ pub struct Hold {
     pub reasons: String,
     /// How many approvals count so far.
     pub counted: u32,
+    /// The groups whose members' approvals count; everyone's when empty.
+    pub approvers: Vec<String>,
+    /// What becomes of it when nobody decides in time.
+    pub no_response: NoResponse,
+}
+
+/// Under which terms a request is held.
+struct Terms<'r> {
+    approvals: u32,
+    /// An approver is in one of the groups of each.
+    approvers: Vec<&'r BTreeSet<String>>,
+    expiry: SignedDuration,
+    no_response: NoResponse,
+}
+
+// === impl NoResponse ===
+
+impl NoResponse {
+    /// Of two policies the one that sends less.
+    fn stricter(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Reject, _) | (_, Self::Reject) => Self::Reject,
+            (Self::Defer, _) | (_, Self::Defer) => Self::Defer,
+            (Self::ApproveIfLowRisk, Self::ApproveIfLowRisk) => Self::ApproveIfLowRisk,
+        }
+    }
 }
 
 // === impl Decision ===
@@ -172,54 +217,66 @@ impl Grant {
 impl Rules {
     /// Decides one request. Nothing but the arguments and this snapshot is looked at.
     pub fn decide(&self, facts: &Facts, now: Timestamp) -> Decision {
-        match self.destination(&facts.method, &facts.authority, &facts.path) {
-            Some(destination) => self.decide_for(destination, facts, now),
-            None => Decision::Deny(Denial { basis: self.unknown(facts) }),
+        let Some(destination) = self.destination(&facts.method, &facts.authority, &facts.path) else {
+            return Decision::Deny(Denial { basis: self.unknown(facts), rpc: None });
+        };
+        let content = Content::new(facts);
+        let calls = destination.read_calls(&content);
+        let parts: Vec<Option<Content<'_>>> =
+            calls.iter().map(|call| call.part.map(|part| content.part(part))).collect();
+        let whole = Wording::new(&content);
+        let judged = calls.iter().zip(&parts);
+        let judged = judged.map(|(call, part)| self.judge(call, part.as_ref().unwrap_or(&content), &whole, now));
+        match self.conclude(facts, judged.collect(), destination) {
+            Decision::Deny(Denial { basis, .. }) => {
+                Decision::Deny(Denial { basis, rpc: destination.rpc_ids(&content) })
+            }
+            Decision::Allow(grant) => Decision::Allow(grant),
+            Decision::Hold(hold) => Decision::Hold(hold),
         }
     }
 
-    fn decide_for(&self, destination: &Destination, facts: &Facts, now: Timestamp) -> Decision {
+    /// One line about each call that has a profile, for a reviewer who may see the request; none of it is recorded.
+    pub fn summary(&self, facts: &Facts) -> Option<String> {
+        let destination = self.destination(&facts.method, &facts.authority, &facts.path)?;
         let content = Content::new(facts);
-        let readings: Readings =
-            destination.measure.iter().map(|(name, measure)| (name.clone(), measure.read(name, &content))).collect();
-        let policy = self.policy(&destination.policy);
-        let Judgement { mut rules, findings, risk } = match policy {
-            Some(policy) => policy.judge(&Case::new(destination, &content, &readings, now)),
-            None => Judgement { rules: vec![missing_policy(&destination.policy)], ..Judgement::default() },
-        };
-        if rules.is_empty() {
-            rules.push(default_rule(destination.effect));
+        let lines: Vec<String> =
+            destination.read_calls(&content).iter().filter_map(|call| call.summary(&content)).collect();
+        (!lines.is_empty()).then(|| lines.join("; "))
+    }
+
+    /// One decision about all calls: the strictest wins.
+    fn conclude(&self, facts: &Facts, mut judged: Vec<Judged<'_>>, destination: &Destination) -> Decision {
+        judged.sort_by_key(|call| Reverse((call.verdict(), call.risk.as_ref().map(|risk| risk.score))));
+        let several = judged.len() > 1;
+        let mut rules = Vec::new();
+        for call in &mut judged {
+            let (key, said) = (&call.key, std::mem::take(&mut call.rules));
+            let named = |rule: Match| Match { reason: format!("`{key}`: {}", rule.reason), ..rule };
+            rules.extend(said.into_iter().map(|rule| if several { named(rule) } else { rule }));
         }
-        let digest = facts.digest(&destination.key);
+        let holding = Terms::of(&judged);
+        let Some(strictest) = judged.into_iter().next() else {
+            return Decision::Deny(Denial { basis: self.unknown(facts), rpc: None });
+        };
+        let digest = facts.digest(&strictest.key);
         if approval::is_denied(facts, &digest) {
             rules.push(denied_by_reviewer());
         }
         rules.sort_by_key(|rule| Reverse(rule.verdict));
-        let basis = Basis {
-            destination: Some(destination.key.clone()),
-            effect: Some(destination.effect),
-            policy: Some(destination.policy.clone()),
-            policy_hash: policy.map(|policy| policy.hash.clone()),
-            environment: policy.and_then(|policy| policy.environment.clone()),
-            destinations_hash: self.destinations_hash().to_owned(),
-            measured: readings
-                .iter()
-                .map(|(name, reading)| (name.clone(), show(name, reading, policy)))
-                .chain(findings.into_iter().flat_map(show_findings))
-                .collect(),
-            rules,
-            risk,
-            dlp: policy.and_then(Policy::dlp_hash).map(str::to_owned),
-            digest,
-        };
+        let key = strictest.key.clone();
+        let manifest_hash = self.manifest(&facts.agent).map(|manifest| manifest.hash.clone());
+        let basis = Basis { rules, manifest_hash, ..strictest.into_basis(self.destinations_hash(), digest) };
         let grant = |basis, votes| {
             let credential = destination.credential.clone();
-            Decision::Allow(Grant { basis, destination: destination.key.clone(), credential, votes })
+            Decision::Allow(Grant { basis, destination: key, credential, votes })
         };
-        match (basis.rules.first().map(|rule| rule.verdict), policy) {
+        match (basis.rules.first().map(|rule| rule.verdict), holding) {
             (Some(Verdict::Allow), _) => grant(basis, Vec::new()),
-            (Some(Verdict::Hold), Some(policy)) => ask_reviewers(basis, policy, facts, grant),
-            (Some(Verdict::Deny) | None, _) | (Some(Verdict::Hold), None) => Decision::Deny(Denial { basis }),
+            (Some(Verdict::Hold), Some(terms)) => ask_reviewers(basis, &terms, facts, grant),
+            (Some(Verdict::Deny) | None, _) | (Some(Verdict::Hold), None) => {
+                Decision::Deny(Denial { basis, rpc: None })
+            }
         }
     }
 
@@ -233,10 +290,12 @@ impl Rules {
         Basis {
             destination: None,
             effect: None,
+            profile: None,
             policy: None,
             policy_hash: None,
             environment: None,
             destinations_hash: self.destinations_hash().to_owned(),
+            manifest_hash: self.manifest(&facts.agent).map(|manifest| manifest.hash.clone()),
             rules: vec![unknown],
             measured: BTreeMap::new(),
             dlp: None,
@@ -246,55 +305,47 @@ impl Rules {
     }
 }
 
+// === impl Terms ===
+
+impl<'r> Terms<'r> {
+    /// The strictest of the policies of all calls, also of those that are not held themselves.
+    fn of(judged: &[Judged<'r>]) -> Option<Self> {
+        let policies = || judged.iter().filter_map(|call| call.policy);
+        Some(Self {
+            approvals: policies().map(|policy| policy.approvals).max()?,
+            approvers: policies().filter_map(|policy| policy.approvers.as_ref()).collect(),
+            no_response: policies().map(|policy| policy.no_response).reduce(NoResponse::stricter)?,
+            expiry: policies().map(|policy| policy.expiry).min()?,
+        })
+    }
+}
+
 /// A held request becomes a grant when enough approvals count.
 fn ask_reviewers(
     mut basis: Basis,
-    policy: &Policy,
+    terms: &Terms<'_>,
     facts: &Facts,
     grant: impl FnOnce(Basis, Vec<Vote>) -> Decision,
 ) -> Decision {
+    let Terms { approvals, expiry, no_response, .. } = *terms;
     let reasons = approval::reasons_hash(&basis.rules);
-    let votes = approval::counting(facts, &basis.digest, &reasons);
+    let votes = approval::counting(facts, &basis.digest, &reasons, &terms.approvers);
     let counted = u32::try_from(votes.len()).unwrap_or(u32::MAX);
-    if counted < policy.approvals {
-        let (approvals, expiry) = (policy.approvals, policy.expiry);
-        return Decision::Hold(Hold { basis, approvals, expiry, reasons, counted });
+    let allow = |rule: &str, reason: String| {
+        let (rule, remedy) = (rule.to_owned(), "nothing".to_owned());
+        Match { rule, verdict: Verdict::Allow, reason, remedy }
+    };
+    let is_low = basis.risk.as_ref().is_some_and(|risk| risk.level == Level::Low);
+    if counted >= approvals {
+        basis.rules.push(allow("approval.granted", format!("{counted} of {approvals} reviewers approved")));
+    } else if facts.unanswered && no_response == NoResponse::ApproveIfLowRisk && is_low {
+        basis.rules.push(allow("approval.unanswered", "nobody answered in time, and the risk is low".to_owned()));
+    } else {
+        let approvers: BTreeSet<&String> = terms.approvers.iter().copied().flatten().collect();
+        let approvers = approvers.into_iter().cloned().collect();
+        return Decision::Hold(Hold { basis, approvals, expiry, reasons, counted, approvers, no_response });
     }
-    basis.rules.push(Match {
-        rule: "approval.granted".to_owned(),
-        verdict: Verdict::Allow,
-        reason: format!("{counted} of {} reviewers approved", policy.approvals),
-        remedy: "nothing".to_owned(),
-    });
     grant(basis, votes)
-}
-
-fn show(name: &str, reading: &Result<Reading, Unreadable>, policy: Option<&Policy>) -> String {
-    let limited = policy.is_some_and(|policy| policy.limits(name));
-    let reading = match reading {
-        Ok(reading) if limited => reading.number(name).map(|_| reading),
-        Ok(reading) => Ok(reading),
-        Err(why) => Err(*why),
-    };
-    reading.map_or_else(|why| format!("unmeasurable: {why}"), Reading::to_string)
-}
-
-fn show_findings(findings: Findings) -> Vec<(String, String)> {
-    match findings {
-        Ok(found) => found.into_iter().map(|((_, id), count)| (format!("dlp.{id}"), count.to_string())).collect(),
-        Err(why) => vec![("dlp".to_owned(), format!("unmeasurable: {why}"))],
-    }
-}
-
-/// What holds when no rule speaks.
-fn default_rule(effect: Effect) -> Match {
-    let (verdict, reason, remedy) = match effect {
-        Effect::Read => (Verdict::Allow, "no rule speaks, and reading is allowed", "nothing"),
-        Effect::ExternalMutation | Effect::Notification | Effect::Payment | Effect::Write => {
-            (Verdict::Hold, "no rule speaks, and the request changes something", "wait for a reviewer")
-        }
-    };
-    Match { rule: "default.effect".to_owned(), verdict, reason: reason.to_owned(), remedy: remedy.to_owned() }
 }
 
 fn denied_by_reviewer() -> Match {
@@ -303,14 +354,5 @@ fn denied_by_reviewer() -> Match {
         verdict: Verdict::Deny,
         reason: "a reviewer denied this request".to_owned(),
         remedy: "send a different request, or ask the reviewer why".to_owned(),
-    }
-}
-
-fn missing_policy(id: &str) -> Match {
-    Match {
-        rule: "policy.missing".to_owned(),
-        verdict: Verdict::Deny,
-        reason: format!("the policy `{id}` is not loaded"),
-        remedy: "ask the operator to load it".to_owned(),
     }
 }

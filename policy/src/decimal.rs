@@ -50,6 +50,13 @@ impl Decimal {
         i32::try_from(self.digits.len()).is_ok_and(|digits| digits <= self.exponent.max(0))
     }
 
+    /// The number with its point moved to the left; no digit is lost.
+    pub(crate) fn shifted(&self, places: i32) -> Self {
+        // Zero keeps its one form.
+        let exponent = if self.digits.is_empty() { self.exponent } else { self.exponent.saturating_sub(places) };
+        Self { digits: self.digits.clone(), exponent }
+    }
+
     fn normal(digits: &str, exponent: i32) -> Self {
         let tail = digits.trim_start_matches('0');
         let leading = i32::try_from(digits.len().saturating_sub(tail.len())).unwrap_or(i32::MAX);
@@ -146,6 +153,13 @@ mod tests {
             [("1e3", "1000"), ("0.50", "0.5"), ("12.30", "12.3"), ("0", "0"), ("5e-3", "0.005"), ("120", "120")]
         {
             assert_eq!(Decimal::parse(literal).unwrap().to_string(), printed);
+        }
+    }
+
+    #[test]
+    fn moves_the_point() {
+        for (literal, places, moved) in [("9900", 2, "99"), ("1", 3, "0.001"), ("0", 2, "0"), ("12345", 2, "123.45")] {
+            assert_eq!(Decimal::parse(literal).unwrap().shifted(places), Decimal::parse(moved).unwrap(), "{literal}");
         }
     }
 

@@ -4,19 +4,23 @@
 //! order of the file never matters.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::authority::{Authority, Scheme};
-use crate::document::{DestinationEntry, MatchEntry, MeasureEntry};
-use crate::extract::{Extractor, Measure};
+use crate::calls::Calls;
+use crate::document::{DestinationEntry, MatchEntry};
 use crate::fault::{Code, Faults, Flaw};
+use crate::glob::Glob;
+use crate::measure::{self, Measure};
 use crate::pattern::{HostPattern, PathPattern};
+use crate::profile::Profile;
 use crate::yaml::{Step, below};
 
 /// What a request does at its destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// Changes something in a system of someone else.
@@ -51,6 +55,13 @@ pub struct Destination {
     /// How many seconds a held caller's connection waits for a decision.
     pub wait_seconds: Option<u64>,
     pub(crate) measure: BTreeMap<String, Measure>,
+    pub(crate) profile: Option<Profile>,
+    /// What the operator adds to the risk of its requests.
+    pub(crate) risk: u32,
+    /// Destinations of their own that a request to this one may call.
+    pub(crate) calls: Option<Box<Calls>>,
+    /// Of a call, the key of the destination that takes it.
+    pub(crate) base: Option<String>,
     matches: Vec<Pattern>,
     endpoints: BTreeSet<(Scheme, u16)>,
 }
@@ -74,6 +85,20 @@ pub(crate) struct Index {
 struct Candidate {
     pattern: Pattern,
     destination: usize,
+}
+
+// === impl Effect ===
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::ExternalMutation => "external_mutation",
+            Self::Notification => "notification",
+            Self::Payment => "payment",
+            Self::Read => "read",
+            Self::Write => "write",
+        })
+    }
 }
 
 // === impl Destination ===
@@ -100,8 +125,10 @@ impl Destination {
             Pattern::compile(entry, &path, faults)
         });
         let matches = matches.collect();
-        let measure = compile_measures(&entry.measure, at, faults);
-        Self {
+        let measure = measure::compile(&entry.measure, &[LIST, Step::Item(at), Step::Key("measure")], faults);
+        let at_profile = [LIST, Step::Item(at), Step::Key("profile")];
+        let profile = entry.profile.and_then(|entry| Profile::compile(&entry, &at_profile, faults));
+        let base = Self {
             key: entry.key,
             effect: entry.effect,
             policy: entry.policy,
@@ -111,9 +138,60 @@ impl Destination {
             max_body: entry.max_body.map(|octets| octets.0),
             wait_seconds: entry.wait_seconds,
             measure,
+            profile,
+            risk: entry.risk.unwrap_or(0),
+            calls: None,
+            base: None,
             matches,
             endpoints,
+        };
+        let calls = entry.calls.and_then(|entry| {
+            Calls::compile(entry, &base, &[LIST, Step::Item(at), Step::Key("calls")], faults).map(Box::new)
+        });
+        let whole = Self { calls, ..base };
+        for call in whole.with_calls() {
+            let twice =
+                call.profile.iter().flat_map(Profile::measures).find(|(name, _)| call.measure.contains_key(*name));
+            if let Some((name, _)) = twice {
+                let message = format!("`{name}` of `{}` is measured by its profile and by `measure`", call.key);
+                faults.note(&at_profile, Code::DuplicateEntry, message, "say it in one of the two");
+            }
         }
+        whole
+    }
+
+    /// The same destination under another key.
+    pub(crate) fn called(&self, key: &str) -> Self {
+        let mut call = self.clone();
+        key.clone_into(&mut call.key);
+        call
+    }
+
+    /// Everything that is measured, by name.
+    pub(crate) fn measures(&self) -> impl Iterator<Item = (&str, &Measure)> {
+        let own = self.measure.iter().map(|(name, measure)| (name.as_str(), measure));
+        own.chain(self.profile.iter().flat_map(Profile::measures))
+    }
+
+    /// Whether this is the key of the destination, or of a call that it takes.
+    pub fn is_called(&self, key: &str) -> bool {
+        let name = key.strip_prefix(&self.key).and_then(|rest| rest.strip_prefix('.'));
+        key == self.key || self.calls.as_ref().zip(name).is_some_and(|(calls, name)| calls.mean(name))
+    }
+
+    /// Whether a request here may have a key that is meant. The key of a call ends with a pattern of names.
+    pub(crate) fn may_be_meant(&self, glob: &Glob) -> bool {
+        glob.matches(&self.key) || self.key.strip_suffix('*').is_some_and(|start| glob.may_begin(start))
+    }
+
+    /// Whether this is a call that the destination of this key takes.
+    pub(crate) fn is_call_of(&self, key: &str) -> bool {
+        self.base.as_deref() == Some(key)
+    }
+
+    /// This destination and those of its calls, which have keys such as `mcp.github.get_*`.
+    pub(crate) fn with_calls(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.calls.iter().flat_map(|calls| calls.destinations()))
     }
 
     /// The hosts it can match, as written canonically: a name, an address, or `*.name`.
@@ -270,6 +348,9 @@ fn check_entry(entry: &DestinationEntry, at: usize, faults: &mut Faults<'_>) {
     if entry.roots.as_ref().is_some_and(String::is_empty) {
         note("roots", Code::EmptyText, "the file name is empty", "name a file of PEM certificates or remove the key");
     }
+    if entry.risk.is_some_and(|weight| weight > MAX_RISK) {
+        note("risk", Code::OutOfRange, "the weight is not 0 to 100", "choose a weight in that range or remove the key");
+    }
     if entry.wait_seconds.is_some_and(|seconds| !(1..=MAX_WAIT).contains(&seconds)) {
         note(
             "wait_seconds",
@@ -299,34 +380,6 @@ fn check_credential(
     }
 }
 
-fn compile_measures(
-    entries: &BTreeMap<String, MeasureEntry>,
-    at: usize,
-    faults: &mut Faults<'_>,
-) -> BTreeMap<String, Measure> {
-    let mut measures = BTreeMap::new();
-    for (name, entry) in entries {
-        let path = [LIST, Step::Item(at), Step::Key("measure"), Step::Key(name)];
-        if !is_key(name) || name.starts_with("dlp") {
-            faults.note(
-                &path,
-                Code::BadKey,
-                format_args!("`{name}` is no name of a measured value"),
-                "use lower-case letters and digits",
-            );
-        }
-        let extractors: Result<Vec<Extractor>, Flaw> = entry.0.iter().map(|text| Extractor::parse(text)).collect();
-        match extractors {
-            Ok(extractors) if extractors.is_empty() => {
-                faults.note(&path, Code::EmptyList, "the list is empty", "name a place");
-            }
-            Ok(extractors) => drop(measures.insert(name.clone(), Measure::new(extractors))),
-            Err(flaw) => faults.note_flaw(&path, flaw),
-        }
-    }
-    measures
-}
-
 /// Whether the text can be a key, a name or an id.
 pub(crate) fn is_key(text: &str) -> bool {
     let sound = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'-' | b'_');
@@ -334,6 +387,7 @@ pub(crate) fn is_key(text: &str) -> bool {
 }
 
 const LIST: Step<'static> = Step::Key("destinations");
+const MAX_RISK: u32 = 100;
 const MAX_WAIT: u64 = 3_600;
 const METHODS: Flaw = Flaw {
     code: Code::BadMethod,

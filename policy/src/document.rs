@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::authority::Scheme;
 use crate::destination::Effect;
+use crate::profile::ProfileKind;
 
 /// The text of a configuration file and the name errors give it.
 #[derive(Clone, Debug)]
@@ -48,6 +49,32 @@ pub(crate) struct DestinationEntry {
     pub(crate) wait_seconds: Option<u64>,
     #[serde(default)]
     pub(crate) measure: BTreeMap<String, MeasureEntry>,
+    pub(crate) profile: Option<ProfileEntry>,
+    pub(crate) risk: Option<u32>,
+    pub(crate) calls: Option<CallsEntry>,
+}
+
+/// A profile, and where its fields stand.
+#[derive(Debug, Deserialize)]
+pub(crate) struct ProfileEntry(pub(crate) BTreeMap<ProfileKind, BTreeMap<String, MeasureEntry>>);
+
+/// What calls in a request mean, by the protocol they are written in.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CallsEntry {
+    pub(crate) graphql: Option<BTreeMap<String, CallEntry>>,
+    pub(crate) jsonrpc: Option<BTreeMap<String, CallEntry>>,
+    pub(crate) mcp: Option<BTreeMap<String, CallEntry>>,
+}
+
+/// What is its own of a call; everything else is as its destination has it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CallEntry {
+    pub(crate) effect: Effect,
+    pub(crate) policy: Option<String>,
+    pub(crate) measure: Option<BTreeMap<String, MeasureEntry>>,
+    pub(crate) profile: Option<ProfileEntry>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -58,9 +85,29 @@ pub(crate) struct MatchEntry {
     pub(crate) path: String,
 }
 
-/// Where a value is measured: one place, or a list of them.
+/// Where a value is measured: one place, a list of them, or a place with the unit of the amount there.
 #[derive(Debug)]
-pub(crate) struct MeasureEntry(pub(crate) Vec<String>);
+pub(crate) enum MeasureEntry {
+    Amount(AmountEntry),
+    Places(Vec<String>),
+}
+
+/// An amount, and how it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AmountEntry {
+    pub(crate) from: String,
+    /// Where its currency stands.
+    pub(crate) currency: Option<String>,
+    pub(crate) minor_units: MinorUnits,
+}
+
+/// How many digits are behind the point: always, or for each currency.
+#[derive(Debug)]
+pub(crate) enum MinorUnits {
+    ByCurrency(BTreeMap<String, u8>),
+    Fixed(u8),
+}
 
 /// One mapping, or a list of mappings.
 #[derive(Debug)]
@@ -111,15 +158,47 @@ impl<'de> Deserialize<'de> for MeasureEntry {
             type Value = MeasureEntry;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a place such as `json:/total`, or a list of places")
+                f.write_str(
+                    "a place such as `json:/total`, a list of places, or a mapping with `from` and `minor_units`",
+                )
             }
 
             fn visit_str<E: serde::de::Error>(self, place: &str) -> Result<MeasureEntry, E> {
-                Ok(MeasureEntry(vec![place.to_owned()]))
+                Ok(MeasureEntry::Places(vec![place.to_owned()]))
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<MeasureEntry, A::Error> {
-                Vec::deserialize(SeqAccessDeserializer::new(list)).map(MeasureEntry)
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(MeasureEntry::Places)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<MeasureEntry, A::Error> {
+                AmountEntry::deserialize(MapAccessDeserializer::new(mapping)).map(MeasureEntry::Amount)
+            }
+        }
+
+        deserializer.deserialize_any(Read)
+    }
+}
+
+// === impl MinorUnits ===
+
+impl<'de> Deserialize<'de> for MinorUnits {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+
+        impl<'de> Visitor<'de> for Read {
+            type Value = MinorUnits;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number of digits, or a mapping of currencies to such")
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, digits: u64) -> Result<MinorUnits, E> {
+                Ok(MinorUnits::Fixed(u8::try_from(digits).unwrap_or(u8::MAX)))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<MinorUnits, A::Error> {
+                BTreeMap::deserialize(MapAccessDeserializer::new(mapping)).map(MinorUnits::ByCurrency)
             }
         }
 

@@ -1,16 +1,18 @@
-//! Measuring: the one value that a destination's extractor names in a request.
+//! Measuring: the value at a place in a request.
 //!
 //! What has no single, unambiguous value is unmeasurable, and the caller must count it as over every limit. Nothing is
 //! coerced: text in JSON is no number.
 
 use std::fmt;
 
-use crate::content::Content;
+use crate::content::{Content, Family};
 use crate::decimal::Decimal;
 use crate::fault::{Code, Flaw};
-use crate::field::{FieldPath, Fields, Found, Value};
-use crate::form;
+use crate::field::FieldPath;
+use crate::form::{self, Plus};
+use crate::graphql;
 use crate::json::{Json, Unreadable};
+use crate::rpc;
 use crate::spelling::Spelling;
 
 /// Where a value stands.
@@ -18,8 +20,16 @@ use crate::spelling::Spelling;
 pub(crate) enum Extractor {
     /// `body:size`: the bytes of the body as it is sent.
     BodySize,
+    /// `csv:column`: every value under a name.
+    CsvColumn(String),
+    /// `csv:rows`: the number of records under the header.
+    CsvRows,
     /// `form:name`: a field of a urlencoded or multipart form.
     Form(String),
+    /// `graphql:operation`: `query`, `subscription` or `mutation`; the last of these that any document has.
+    GraphqlOperation,
+    /// `graphql:root`: the names of all root fields.
+    GraphqlRoot,
     /// `header:name`.
     Header(String),
     /// `json:/pointer/#`: the length of a list.
@@ -28,15 +38,16 @@ pub(crate) enum Extractor {
     JsonEach(Vec<String>, FieldPath),
     /// `json:/pointer`: a number, text, true or false.
     JsonValue(Vec<String>),
+    /// `jsonrpc:method`: the method of every message.
+    JsonrpcMethod,
+    /// `mcp:tool`: every tool that is called.
+    McpTool,
+    /// `multipart:name`: a field of a multipart form.
+    Multipart(String),
+    /// `path:4`: a segment of the path, from 1.
+    Path(usize),
     /// `query:name`.
     Query(String),
-}
-
-/// How one name is measured.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Measure {
-    /// With several, the values of all of them that are there.
-    extractors: Vec<Extractor>,
 }
 
 /// A measured value.
@@ -48,36 +59,10 @@ pub(crate) enum Reading {
     Texts(Vec<String>),
 }
 
-// === impl Measure ===
-
-impl Measure {
-    pub(crate) fn new(extractors: Vec<Extractor>) -> Self {
-        Self { extractors }
-    }
-
-    /// The value of the name in this request.
-    pub(crate) fn read(&self, name: &str, content: &Content<'_>) -> Result<Reading, Unreadable> {
-        if let ([extractor], false) = (self.extractors.as_slice(), name == RECIPIENTS) {
-            return extractor.measure(content, &self.extractors).and_then(showable);
-        }
-        let mut all = Vec::new();
-        for extractor in &self.extractors {
-            match extractor.measure(content, &self.extractors) {
-                Ok(Reading::Texts(texts)) => all.extend(texts),
-                Ok(Reading::Text(text)) => all.push(text),
-                Ok(Reading::Number(number)) => all.push(number.to_string()),
-                Err(MISSING) => {}
-                Err(why) => return Err(why),
-            }
-        }
-        if all.is_empty() { Err(MISSING) } else { Ok(Reading::Texts(all)) }
-    }
-}
-
 // === impl Extractor ===
 
 impl Extractor {
-    /// Reads an extractor as `destinations.yaml` writes it.
+    /// Reads a place as `destinations.yaml` writes it.
     pub(crate) fn parse(text: &str) -> Result<Self, Flaw> {
         let (kind, place) = text.split_once(':').unwrap_or((text, ""));
         match kind {
@@ -92,34 +77,41 @@ impl Extractor {
                 },
             },
             "body" if place == "size" => Ok(Self::BodySize),
-            "form" | "header" | "query" if place.is_empty() => Err(UNKNOWN),
+            "csv" | "form" | "header" | "multipart" | "query" if place.is_empty() => Err(UNKNOWN),
+            "csv" if place == "rows" => Ok(Self::CsvRows),
+            "csv" => Ok(Self::CsvColumn(place.to_owned())),
             "form" => Ok(Self::Form(place.to_owned())),
+            "graphql" if place == "operation" => Ok(Self::GraphqlOperation),
+            "graphql" if place == "root" => Ok(Self::GraphqlRoot),
             "header" => Ok(Self::Header(place.to_ascii_lowercase())),
+            "jsonrpc" if place == "method" => Ok(Self::JsonrpcMethod),
+            "mcp" if place == "tool" => Ok(Self::McpTool),
+            "multipart" => Ok(Self::Multipart(place.to_owned())),
+            "path" => place.parse().ok().filter(|at| (1..=MAX_SEGMENT).contains(at)).map(Self::Path).ok_or(UNKNOWN),
             "query" => Ok(Self::Query(place.to_owned())),
             _ => Err(UNKNOWN),
         }
     }
 
     /// The value in this request, unless it has another that may be read as it; what `siblings` measure is none.
-    fn measure(&self, content: &Content<'_>, siblings: &[Self]) -> Result<Reading, Unreadable> {
-        let query = content.facts().query.as_deref();
-        let spelling = Spelling::of_path(self.names());
-        let in_query = names(siblings.iter().filter(|sibling| matches!(sibling, Self::Query(_))));
-        let in_body = names(siblings.iter().filter(|sibling| !matches!(sibling, Self::Header(_) | Self::Query(_))));
-        // A server may merge the query with the body.
+    pub(crate) fn measure(&self, content: &Content<'_>, siblings: &[Self]) -> Result<Reading, Unreadable> {
+        let in_body: Vec<&str> = names(siblings.iter().filter(|sibling| !sibling.is_outside_the_body()));
         match self {
-            Self::Form(_) | Self::JsonEach(..) | Self::JsonLength(_) | Self::JsonValue(_) => {
-                spelling.refuse_in_query(query, &in_query)?;
+            Self::BodySize => count(content.facts().body.len()),
+            Self::CsvColumn(name) => content.csv()?.column(name).map(Reading::Texts),
+            Self::CsvRows => content.csv()?.rows().and_then(count),
+            Self::Form(_) | Self::JsonEach(..) | Self::JsonLength(_) | Self::JsonValue(_) | Self::Multipart(_) => {
+                let in_query = names(siblings.iter().filter(|sibling| matches!(sibling, Self::Query(_))));
+                // A server may merge the query with the body.
+                let query = content.facts().query.as_deref();
+                Spelling::of_path(self.names()).refuse_in_query(query, &in_query)?;
+                self.measure_field(content, &in_body)
             }
-            Self::BodySize | Self::Header(_) => {}
-            Self::Query(_) => content.refuse_in_body(&spelling, &in_body)?,
-        }
-        match self {
-            Self::BodySize => {
-                let size = u64::try_from(content.facts().body.len()).unwrap_or(u64::MAX);
-                Ok(Reading::Number(Decimal::from(size)))
+            Self::GraphqlOperation => {
+                let strictest = graphql::roots(content)?.iter().map(|root| root.operation).max();
+                strictest.map(|operation| Reading::Text(operation.to_string())).ok_or(MISSING)
             }
-            Self::Form(name) => form::only(&content.fields()?, name, &in_body).and_then(from_text),
+            Self::GraphqlRoot => texts(graphql::roots(content)?.into_iter().map(|root| root.field).collect()),
             Self::Header(name) => {
                 let mut values = content.facts().header(name);
                 match (values.next(), values.next()) {
@@ -128,22 +120,38 @@ impl Extractor {
                     (None, _) => Err(MISSING),
                 }
             }
+            Self::JsonrpcMethod => {
+                let messages = rpc::messages(content)?;
+                texts(messages.iter().filter_map(|message| message.method()).map(str::to_owned).collect())
+            }
+            Self::McpTool => {
+                let tools: Result<Vec<_>, _> = rpc::messages(content)?.iter().map(|message| message.tool()).collect();
+                texts(tools?.into_iter().flatten().map(str::to_owned).collect())
+            }
+            Self::Path(at) => {
+                let segment = content.facts().path.split('/').nth(*at).filter(|segment| !segment.is_empty());
+                form::decode(segment.ok_or(MISSING)?, Plus::Itself).and_then(from_text)
+            }
+            Self::Query(name) => {
+                let in_query = names(siblings.iter().filter(|sibling| matches!(sibling, Self::Query(_))));
+                content.refuse_in_body(&Spelling::of(name), &in_body)?;
+                let query = content.facts().query.as_deref();
+                form::only(&form::fields(query.unwrap_or_default())?, name, &in_query).and_then(from_text)
+            }
+        }
+    }
+
+    /// The value of a field of the body.
+    fn measure_field(&self, content: &Content<'_>, known: &[&str]) -> Result<Reading, Unreadable> {
+        match self {
+            Self::Form(name) => form::only(&content.fields()?, name, known).and_then(from_text),
             Self::JsonLength(pointer) => match find(content, pointer)? {
-                Json::List(items) => {
-                    let length = u64::try_from(items.len()).map_err(|_| Unreadable("the list is too long"))?;
-                    Ok(Reading::Number(Decimal::from(length)))
-                }
+                Json::List(items) => count(items.len()),
                 Json::Bool(_) | Json::Map(_) | Json::Null | Json::Number(_) | Json::Text(_) => {
                     Err(Unreadable("the value is not a list"))
                 }
             },
-            Self::JsonEach(list, path) => match find(content, list)? {
-                Json::List(items) if items.is_empty() => Err(MISSING),
-                Json::Null => Err(MISSING),
-                Json::Bool(_) | Json::List(_) | Json::Map(_) | Json::Number(_) | Json::Text(_) => {
-                    read_each(path, content.json()?)
-                }
-            },
+            Self::JsonEach(_, path) => read_each(path, content.json()?),
             Self::JsonValue(pointer) => match find(content, pointer)? {
                 Json::Number(literal) => Decimal::parse(literal).map(Reading::Number),
                 Json::Text(text) => Ok(Reading::Text(text.clone())),
@@ -151,18 +159,43 @@ impl Extractor {
                 Json::Null => Err(MISSING),
                 Json::List(_) | Json::Map(_) => Err(Unreadable("the value is a list or an object")),
             },
-            Self::Query(name) => {
-                form::only(&form::fields(query.unwrap_or_default())?, name, &in_query).and_then(from_text)
+            Self::Multipart(name) if content.media()?.family == Family::Multipart => {
+                form::only(&content.fields()?, name, known).and_then(from_text)
             }
+            Self::Multipart(_) => Err(Unreadable("the body is declared as another type")),
+            Self::BodySize
+            | Self::CsvColumn(_)
+            | Self::CsvRows
+            | Self::GraphqlOperation
+            | Self::GraphqlRoot
+            | Self::Header(_)
+            | Self::JsonrpcMethod
+            | Self::McpTool
+            | Self::Path(_)
+            | Self::Query(_) => Err(MISSING),
         }
+    }
+
+    fn is_outside_the_body(&self) -> bool {
+        matches!(self, Self::Header(_) | Self::Path(_) | Self::Query(_))
     }
 
     /// The names that lead to the value.
     fn names(&self) -> impl Iterator<Item = &str> {
         let names = match self {
-            Self::BodySize => &[],
-            Self::Form(name) | Self::Header(name) | Self::Query(name) => std::slice::from_ref(name),
+            Self::CsvColumn(name)
+            | Self::Form(name)
+            | Self::Header(name)
+            | Self::Multipart(name)
+            | Self::Query(name) => std::slice::from_ref(name),
             Self::JsonEach(pointer, _) | Self::JsonLength(pointer) | Self::JsonValue(pointer) => pointer,
+            Self::BodySize
+            | Self::CsvRows
+            | Self::GraphqlOperation
+            | Self::GraphqlRoot
+            | Self::JsonrpcMethod
+            | Self::McpTool
+            | Self::Path(_) => &[],
         };
         names.iter().map(String::as_str)
     }
@@ -223,14 +256,29 @@ fn find<'a>(content: &'a Content<'_>, pointer: &[String]) -> Result<&'a Json, Un
 }
 
 fn read_each(path: &FieldPath, json: &Json) -> Result<Reading, Unreadable> {
-    let fields = Fields::Json(json);
-    let texts = path.find(&fields).into_iter().map(|found| match found {
-        Found::Value(Value::Json(Json::Text(text) | Json::Number(text))) => Ok(text.clone()),
-        Found::Value(_) | Found::Missing | Found::Odd => {
-            Err(Unreadable("one of the values is missing or of another kind"))
-        }
+    const OTHER: Unreadable = Unreadable("one of the values is missing or of another kind");
+    let texts = path.each(json).ok_or(OTHER)?.into_iter().map(|value| match value {
+        Json::Number(text) | Json::Text(text) => Ok(text.clone()),
+        Json::Bool(_) | Json::List(_) | Json::Map(_) | Json::Null => Err(OTHER),
     });
-    texts.collect::<Result<_, _>>().map(Reading::Texts)
+    let texts = texts.collect::<Result<Vec<_>, _>>()?;
+    if texts.is_empty() { Err(MISSING) } else { Ok(Reading::Texts(texts)) }
+}
+
+/// One text as itself, several as several.
+fn texts(mut texts: Vec<String>) -> Result<Reading, Unreadable> {
+    match texts.pop() {
+        Some(text) if texts.is_empty() => Ok(Reading::Text(text)),
+        Some(text) => {
+            texts.push(text);
+            Ok(Reading::Texts(texts))
+        }
+        None => Err(MISSING),
+    }
+}
+
+fn count(length: usize) -> Result<Reading, Unreadable> {
+    u64::try_from(length).map(Decimal::from).map(Reading::Number).map_err(|_| Unreadable("the list is too long"))
 }
 
 /// Forms, queries and headers have text only, so digits are a number there.
@@ -242,7 +290,7 @@ fn from_text(text: String) -> Result<Reading, Unreadable> {
 }
 
 /// Measured text goes into reasons and records: a currency or a name, not a document.
-fn showable(reading: Reading) -> Result<Reading, Unreadable> {
+pub(crate) fn showable(reading: Reading) -> Result<Reading, Unreadable> {
     match &reading {
         Reading::Text(text) if text.len() > 64 || !text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ') => {
             Err(Unreadable("the text is over 64 characters or not plain ASCII"))
@@ -267,7 +315,7 @@ fn parse_pointer(text: &str) -> Result<Vec<String>, Flaw> {
 /// The measured name of those a message goes to; its values are never shown.
 pub(crate) const RECIPIENTS: &str = "recipients";
 
-const MISSING: Unreadable = Unreadable("the value is missing");
+pub(crate) const MISSING: Unreadable = Unreadable("the value is missing");
 
 /// The measured name that counts things.
 pub(crate) const COUNT: &str = "records";
@@ -280,5 +328,8 @@ const POINTER: Flaw = Flaw {
 const UNKNOWN: Flaw = Flaw {
     code: Code::BadExtractor,
     message: "this is no way to measure a value",
-    remedy: "write `json:/pointer`, `json:/pointer/#`, `json:/list/*/name`, `form:name`, `query:name`, `header:name` or `body:size`",
+    remedy: "write `json:/pointer`, `json:/pointer/#`, `json:/list/*/name`, `form:name`, `multipart:name`, `query:name`, \
+             `header:name`, `path:1`, `body:size`, `csv:rows`, `csv:column`, `jsonrpc:method`, `mcp:tool`, \
+             `graphql:operation` or `graphql:root`",
 };
+const MAX_SEGMENT: usize = 32;

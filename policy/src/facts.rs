@@ -38,6 +38,8 @@ pub struct Facts {
     pub body: Body,
     /// What reviewers said about this request so far.
     pub votes: Vec<Vote>,
+    /// Whether it was held and the time to answer is over.
+    pub unanswered: bool,
 }
 
 /// What one reviewer said about a held request.
@@ -51,6 +53,8 @@ pub struct Vote {
     pub digest: String,
     /// The hash of the hold reasons they were shown, as in [`Hold::reasons`](crate::Hold::reasons).
     pub reasons: String,
+    /// The groups that the operator is in now.
+    pub groups: Vec<String>,
 }
 
 /// The two things a reviewer can say.
@@ -117,7 +121,7 @@ impl fmt::Debug for Body {
 
 impl Facts {
     /// The intent digest: SHA-256 in lower-case hex over the canonical JSON (RFC 8785) of agent, method, authority,
-    /// path, query, headers, body digest and destination key. Votes are no part of it: they are about it.
+    /// path, query, headers, body digest and destination key. Votes, and that time is over, are no part of it: they are about it.
     pub fn digest(&self, destination: &str) -> String {
         let digested = Digested {
             agent: &self.agent,
@@ -166,6 +170,7 @@ mod tests {
             headers: vec![("accept".to_owned(), "*/*".to_owned())],
             body: Body::new(Bytes::from_static(b"{}")),
             votes: Vec::new(),
+            unanswered: false,
         }
     }
 
@@ -202,7 +207,13 @@ mod tests {
         assert_ne!(facts().digest("e"), original);
         let mut voted = facts();
         let (operator, reasons) = ("op".to_owned(), String::new());
-        voted.votes.push(Vote { operator, ballot: Ballot::Approve, digest: original.clone(), reasons });
+        voted.votes.push(Vote {
+            operator,
+            ballot: Ballot::Approve,
+            digest: original.clone(),
+            reasons,
+            groups: Vec::new(),
+        });
         assert_eq!(voted.digest("d"), original);
     }
 }

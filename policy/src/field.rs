@@ -94,6 +94,14 @@ impl FieldPath {
         found
     }
 
+    /// Every value at the path, where a list on the way that is not there has none. None where the JSON has something
+    /// else than the path expects.
+    pub(crate) fn each<'a>(&self, json: &'a Json) -> Option<Vec<&'a Json>> {
+        let mut found = Vec::new();
+        walk_each(json, &self.tokens, &mut found)?;
+        Some(found)
+    }
+
     fn find_in_pair<'a>(&self, name: &str, value: Option<&'a str>) -> Option<Found<'a>> {
         let given = name_tokens(name);
         let begins = given.iter().zip(&self.tokens).all(|(given, token)| match token {
@@ -141,6 +149,25 @@ fn walk<'a>(json: &'a Json, tokens: &[Token], found: &mut Vec<Found<'a>>) {
         },
         (Json::Null, _) => found.push(Found::Missing),
         (Json::Bool(_) | Json::Number(_) | Json::Text(_), _) => found.push(Found::Odd),
+    }
+}
+
+fn walk_each<'a>(json: &'a Json, tokens: &[Token], found: &mut Vec<&'a Json>) -> Option<()> {
+    let Some((token, rest)) = tokens.split_first() else {
+        found.push(json);
+        return Some(());
+    };
+    let leads_to_a_list = tokens.contains(&Token::Each);
+    match (json, token) {
+        (Json::List(items), Token::Each) => items.iter().try_for_each(|item| walk_each(item, rest, found)),
+        (Json::Map(entries), Token::Each) => entries.iter().try_for_each(|(_, value)| walk_each(value, rest, found)),
+        (Json::Map(_), Token::Key(key)) if json.has_rival(key) => None,
+        (Json::List(_) | Json::Map(_), Token::Key(key)) => match json.at(std::slice::from_ref(key)) {
+            Some(next) => walk_each(next, rest, found),
+            None => (leads_to_a_list && matches!(json, Json::Map(_))).then_some(()),
+        },
+        (Json::Null, _) => leads_to_a_list.then_some(()),
+        (Json::Bool(_) | Json::Number(_) | Json::Text(_), _) => None,
     }
 }
 
@@ -228,6 +255,25 @@ mod tests {
         ];
         for (path, expected) in table {
             assert_eq!(found(path, &Fields::Json(&json)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_is_not_there_has_no_values() {
+        let json =
+            Json::read(br#"{"p":[{"to":[{"e":"x"}],"cc":null},{"to":[{"e":"y"},{}]},{"bcc":[]}],"t":"s"}"#).unwrap();
+        let table = [
+            ("/p/*/cc/*/e", Some(0)),
+            ("/p/*/bcc/*/e", Some(0)),
+            ("/q/*/e", Some(0)),
+            ("/p/0/to/*/e", Some(1)),
+            ("/p/*/to/*/e", None),
+            ("/p/to/*/e", None),
+            ("/t/*", None),
+        ];
+        for (path, values) in table {
+            let path = FieldPath::parse(path).unwrap();
+            assert_eq!(path.each(&json).map(|found| found.len()), values, "{}", path.as_str());
         }
     }
 

@@ -37,6 +37,11 @@ impl Glob {
         }
         left.ends_with(last.as_str())
     }
+
+    /// Whether some text that begins so may be meant.
+    pub(crate) fn may_begin(&self, start: &str) -> bool {
+        self.first.starts_with(start) || (!self.rest.is_empty() && start.starts_with(&self.first))
+    }
 }
 
 const MAX_LENGTH: usize = 256;
@@ -66,5 +71,9 @@ mod tests {
             assert_eq!(Glob::parse(pattern).unwrap().matches(text), matches, "{pattern} {text}");
         }
         assert!(Glob::parse("").is_err());
+        for (pattern, start, may) in [("a.b", "a.", true), ("*b", "a.", true), ("ab*", "a", true), ("b*", "a.", false)]
+        {
+            assert_eq!(Glob::parse(pattern).unwrap().may_begin(start), may, "{pattern} {start}");
+        }
     }
 }

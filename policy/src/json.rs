@@ -13,7 +13,7 @@ use crate::spelling::Spelling;
 pub(crate) struct Unreadable(pub(crate) &'static str);
 
 /// A JSON value.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Json {
     Bool(bool),
     List(Vec<Json>),
@@ -51,6 +51,14 @@ impl Json {
             }
             Self::Bool(_) | Self::Null | Self::Number(_) | Self::Text(_) => None,
         })
+    }
+
+    /// The items of a list; none for another value.
+    pub(crate) fn items(&self) -> Option<&[Self]> {
+        match self {
+            Self::List(items) => Some(items),
+            Self::Bool(_) | Self::Map(_) | Self::Null | Self::Number(_) | Self::Text(_) => None,
+        }
     }
 
     /// The keys of an object; none for another value.

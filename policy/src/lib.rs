@@ -31,6 +31,7 @@
 //!     headers: vec![("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned())],
 //!     body: Body::new("charge=ch_1&amount=9900".into()),
 //!     votes: Vec::new(),
+//!     unanswered: false,
 //! };
 //! let Decision::Hold(hold) = rules.decide(&facts, "2026-01-01T00:00:00Z".parse()?) else { unreachable!() };
 //! assert_eq!(hold.basis.rules[0].rule, "refunds/auto_approve_under");
@@ -42,10 +43,12 @@ mod allowed_types;
 mod approval;
 mod approval_for;
 mod authority;
+mod calls;
 mod case;
 mod check;
 mod condition;
 mod content;
+mod csv;
 mod decide;
 mod decimal;
 mod destination;
@@ -59,14 +62,20 @@ mod fault;
 mod field;
 mod form;
 mod glob;
+mod graphql;
 mod json;
+mod judged;
+mod manifest;
+mod measure;
 mod multipart;
 mod overlap;
 mod pattern;
 mod policy;
 mod policy_file;
+mod profile;
 mod recipients;
 mod risk;
+mod rpc;
 mod rule;
 mod rules;
 mod scan;
@@ -79,10 +88,13 @@ mod window;
 pub mod yaml;
 
 pub use authority::{Authority, AuthorityError, Host, Scheme};
-pub use decide::{Basis, Decision, Denial, Grant, Hold, Match, Verdict};
+pub use calls::RpcIds;
+pub use decide::{Basis, Decision, Denial, Grant, Hold, Match, NoResponse, Verdict};
 pub use destination::{Destination, Effect};
 pub use document::Source;
 pub use facts::{Ballot, Body, Facts, Vote};
 pub use fault::{Code, Fault, Invalid};
+pub use manifest::Manifest;
+pub use profile::ProfileKind;
 pub use risk::{Level, Risk};
 pub use rules::Rules;

@@ -3,7 +3,7 @@
 //! Every rule is evaluated, and says nothing, allow, hold or deny. What a rule cannot read counts as the worst it could
 //! be: thresholds hold, rules about content deny. A reason never repeats content of the body.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::SignedDuration;
 
@@ -11,14 +11,15 @@ use crate::allowed_types::AllowedTypes;
 use crate::approval_for::{self, Watched};
 use crate::case::{Case, Opinion};
 use crate::check::FieldCheck;
-use crate::decide::Match;
-use crate::destination::Destination;
+use crate::decide::{Match, NoResponse};
+use crate::destination::{Destination, is_key};
 use crate::dlp::{Dlp, Findings};
 use crate::document::Source;
 use crate::extract::RECIPIENTS;
 use crate::facts::sha256_hex;
 use crate::fault::{Code, Faults};
 use crate::policy_file::{FieldCheckEntry, PolicyFile, RequireApproval};
+use crate::profile::ProfileKind;
 use crate::recipients::{self, Recipients};
 use crate::risk::{Risk, RiskLimits};
 use crate::rule::{self, Rule};
@@ -39,6 +40,9 @@ pub(crate) struct Policy {
     /// The destinations it may be used for; any when absent.
     pub(crate) destinations: Option<Vec<String>>,
     pub(crate) approvals: u32,
+    /// The groups of operators who may approve; everyone who may vote when absent.
+    pub(crate) approvers: Option<BTreeSet<String>>,
+    pub(crate) no_response: NoResponse,
     pub(crate) expiry: SignedDuration,
     types: Option<AllowedTypes>,
     terms: Option<Terms>,
@@ -50,6 +54,7 @@ pub(crate) struct Policy {
     watched: Watched,
     templates: Option<Templates>,
     recipients: Option<Recipients>,
+    profile: Option<ProfileKind>,
     risk: Option<RiskLimits>,
 }
 
@@ -75,6 +80,8 @@ impl Policy {
             environment: None,
             destinations: file.destinations,
             approvals: file.require_approvals.unwrap_or(1),
+            approvers: file.approvers.map(|groups| groups.into_iter().collect()),
+            no_response: file.on_no_response.unwrap_or_default(),
             expiry: SignedDuration::from_mins(i64::from(file.expiry_minutes.unwrap_or(DEFAULT_EXPIRY))),
             types: file.allowed_types.map(|entries| AllowedTypes::compile(&entries, faults)),
             terms: file.block_if_terms.and_then(|terms| compile_terms(&terms, faults)),
@@ -86,6 +93,7 @@ impl Policy {
             watched: Watched::compile(file.require_approval_for, faults),
             templates: file.require_approval_if_template_error.filter(|on| *on).and_then(|_| Templates::compile()),
             risk: file.risk.map(|entry| RiskLimits::compile(&entry, faults)),
+            profile: file.require_profile,
             recipients: file.allowed_recipients.map(|entries| Recipients::compile(&entries, faults)),
         }
     }
@@ -113,6 +121,7 @@ impl Policy {
             (OVER, self.thresholds.judge_over(case)),
             (approval_for::KEY, self.watched.judge(case)),
             (TEMPLATE, self.templates.as_ref().and_then(|templates| templates.judge(case))),
+            (PROFILE, self.judge_profile(case)),
             (recipients::KEY, self.recipients.as_ref().and_then(|recipients| recipients.judge(case))),
         ];
         let fields = opinions.into_iter().filter_map(|(field, opinion)| Some(self.speak(field, opinion?)));
@@ -162,6 +171,18 @@ impl Policy {
         }
     }
 
+    fn judge_profile(&self, case: &Case<'_>) -> Option<Opinion> {
+        let wanted = self.profile?;
+        let reason = match case.destination.profile.as_ref().filter(|profile| profile.kind == wanted) {
+            Some(profile) => {
+                let (field, why) = profile.broken_by(case.content)?;
+                format!("the request is not as `{wanted}` has it: `{field}` cannot be read: {why}")
+            }
+            None => format!("the destination has not the profile `{wanted}`"),
+        };
+        Some(Opinion::deny(reason, "send the named field once, as the API documents it"))
+    }
+
     fn judge_approval(&self) -> Option<Opinion> {
         Some(match self.approval? {
             RequireApproval::Always => Opinion::hold("every request needs approval", "wait for a reviewer"),
@@ -191,6 +212,10 @@ fn check_file(id: &str, file: &PolicyFile, faults: &mut Faults<'_>) {
             "the time is not 1 to 10080 minutes",
             "choose a time in that range",
         );
+    }
+    if file.approvers.as_ref().is_some_and(|groups| groups.is_empty() || !groups.iter().all(|group| is_key(group))) {
+        let remedy = "list groups of operators, in lower-case letters, digits and `-`, or remove the key";
+        faults.note(&[Step::Key("approvers")], Code::BadKey, "this is no list of groups", remedy);
     }
     if file.require_approvals.is_some_and(|count| !(1..=MAX_APPROVALS).contains(&count)) {
         let remedy = "choose a number in that range";
@@ -240,20 +265,33 @@ pub(crate) fn check_use(policy: &Policy, users: &BTreeMap<&str, &Destination>, f
         if entry.contains(['/', ':']) {
             let remedy = "define a destination for it and name its key";
             faults.note(&path, Code::RawUrl, "a policy names an address", remedy);
-        } else if !users.contains_key(entry.as_str()) {
+        } else if !users.values().any(|user| user.is_called(entry) || user.is_call_of(entry)) {
             let message = format!("no destination `{entry}` uses this policy");
             faults.note(&path, Code::UnknownDestination, message, "correct the key, or name the policy there");
         }
     }
     for (key, name) in policy.needed() {
-        for user in users.values().filter(|user| !user.measure.contains_key(name)) {
+        for user in users.values().filter(|user| user.measures().all(|(measured, _)| measured != name)) {
             let message = format!("`{key}` needs `{name}`, which `{}` does not measure", user.key);
             faults.note(&[Step::Key(key)], Code::NotMeasured, message, "add it to the destination's `measure`");
+        }
+    }
+    if let Some(wanted) = policy.profile {
+        let without = |user: &&&Destination| user.profile.as_ref().is_none_or(|profile| profile.kind != wanted);
+        for user in users.values().filter(without) {
+            let message = format!("`{}` has not the profile `{wanted}`", user.key);
+            faults.note(
+                &[Step::Key(PROFILE)],
+                Code::NotMeasured,
+                message,
+                "add it to the destination's `profile`, or choose another policy",
+            );
         }
     }
     rule::check_use(&policy.rules, users, faults);
 }
 
+const PROFILE: &str = "require_profile";
 const TEMPLATE: &str = "require_approval_if_template_error";
 const DEFAULT_EXPIRY: u32 = 60;
 const MAX_EXPIRY: u32 = 10_080;

@@ -9,8 +9,10 @@ use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
+use crate::decide::NoResponse;
 use crate::decide::Verdict;
 use crate::decimal::Decimal;
+use crate::profile::ProfileKind;
 
 /// `policies/ID.yaml`, or what one environment changes of it.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -31,9 +33,12 @@ pub(crate) struct PolicyFile {
     pub(crate) require_approval_for: Option<ApprovalFor>,
     pub(crate) require_approval_if_template_error: Option<bool>,
     pub(crate) allowed_recipients: Option<Vec<String>>,
+    pub(crate) require_profile: Option<ProfileKind>,
     pub(crate) risk: Option<RiskEntry>,
     pub(crate) expiry_minutes: Option<u32>,
     pub(crate) require_approvals: Option<u32>,
+    pub(crate) approvers: Option<Vec<String>>,
+    pub(crate) on_no_response: Option<NoResponse>,
     /// What differs where the gate's configuration names an environment; each key given replaces the policy's own.
     pub(crate) environments: BTreeMap<String, PolicyFile>,
 }
@@ -201,9 +206,12 @@ impl PolicyFile {
                 .require_approval_if_template_error
                 .or(base.require_approval_if_template_error),
             allowed_recipients: changes.allowed_recipients.or(base.allowed_recipients),
+            require_profile: changes.require_profile.or(base.require_profile),
             risk: changes.risk.or(base.risk),
             expiry_minutes: changes.expiry_minutes.or(base.expiry_minutes),
             require_approvals: changes.require_approvals.or(base.require_approvals),
+            approvers: changes.approvers.or(base.approvers),
+            on_no_response: changes.on_no_response.or(base.on_no_response),
             environments: BTreeMap::new(),
         }
     }

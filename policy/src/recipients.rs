@@ -50,7 +50,7 @@ impl Recipients {
             Ok(texts) => texts,
             Err(why) => return Some(Opinion::hold(format!("the recipients cannot be measured: {why}"), remedy)),
         };
-        let all: Vec<&str> = texts.iter().flat_map(|text| text.split([',', ';'])).collect();
+        let all: Vec<&str> = texts.iter().flat_map(|text| split(text)).collect();
         let outside = all.iter().filter(|text| !self.allows(text)).count();
         let reason = format!("{outside} of {} recipients are not allowed", all.len());
         (outside > 0).then(|| Opinion::hold(reason, remedy))
@@ -59,6 +59,11 @@ impl Recipients {
     fn allows(&self, text: &str) -> bool {
         address(text).is_some_and(|address| self.0.iter().any(|glob| glob.matches(&address)))
     }
+}
+
+/// The recipients of a list in one text.
+pub(crate) fn split(text: &str) -> impl Iterator<Item = &str> {
+    text.split([',', ';'])
 }
 
 /// The address of `a@b.c` or `Name <a@b.c>`, in lower case.

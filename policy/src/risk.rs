@@ -15,13 +15,17 @@ use crate::dlp::Findings;
 use crate::extract::{COUNT, RECIPIENTS, Reading};
 use crate::fault::{Code, Faults};
 use crate::json::Unreadable;
+use crate::manifest::Tier;
 use crate::policy_file::RiskEntry;
+use crate::recipients;
 use crate::yaml::Step;
 
 /// The risk of one request.
 ///
 /// | part | weight |
 /// |---|---|
+/// | `agent`: the tier of its manifest | low 0, medium 5, high 15, critical 25; 0 without a manifest |
+/// | `destination`: its own `risk` | as written |
 /// | `effect` | read 0, write 10, notification 20, external mutation 25, payment 35 |
 /// | `count`: the greater of the measured `records` and `recipients` | 10 from 10 on, 20 from 100, 30 from 1,000; 30 when unmeasurable |
 /// | `amount`: the greatest other number that is measured | 5 from 100 on, 10 from 1,000, 20 from 10,000, 30 from 100,000; 30 when `amount` is unmeasurable |
@@ -64,9 +68,11 @@ impl Risk {
     /// The risk of a request, whose sensitive data was looked for or not.
     pub(crate) fn of(case: &Case<'_>, findings: Option<&Findings>) -> Self {
         let weights = [
+            ("agent", case.tier.map_or(0, tier)),
             ("amount", amount(case)),
             ("count", count(case)),
             ("data", found(findings, |id| !detector::is_secret(id), 0, DATA)),
+            ("destination", case.destination.risk),
             ("effect", effect(case.destination.effect)),
             ("secrets", found(findings, detector::is_secret, SECRETS, SECRETS)),
         ];
@@ -126,10 +132,22 @@ fn effect(effect: Effect) -> u32 {
     }
 }
 
+fn tier(tier: Tier) -> u32 {
+    match tier {
+        Tier::Low => 0,
+        Tier::Medium => 5,
+        Tier::High => 15,
+        Tier::Critical => 25,
+    }
+}
+
 fn count(case: &Case<'_>) -> u32 {
     let records = case.readings.get(COUNT).map(|reading| magnitude(COUNT, reading, &COUNTS));
     let recipients = case.readings.get(RECIPIENTS).map(|reading| match reading {
-        Ok(reading) => weigh(&Decimal::from(u64::try_from(reading.texts().len()).unwrap_or(u64::MAX)), &COUNTS),
+        Ok(reading) => {
+            let count = reading.texts().iter().map(|text| recipients::split(text).count()).sum::<usize>();
+            weigh(&Decimal::from(u64::try_from(count).unwrap_or(u64::MAX)), &COUNTS)
+        }
         Err(_) => greatest(&COUNTS),
     });
     records.max(recipients).unwrap_or(0)

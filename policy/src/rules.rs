@@ -10,6 +10,7 @@ use crate::destination::{Destination, Index, is_key};
 use crate::document::{DestinationsFile, Source};
 use crate::facts::sha256_hex;
 use crate::fault::{Code, Faults, Invalid};
+use crate::manifest::{self, Manifest};
 use crate::policy::{self, Policy};
 use crate::policy_file::PolicyFile;
 use crate::yaml::{self, Step, below};
@@ -20,6 +21,7 @@ pub struct Rules {
     destinations: Vec<Destination>,
     index: Index,
     policies: BTreeMap<String, Policy>,
+    manifests: BTreeMap<String, Manifest>,
     destinations_hash: String,
     texts: Vec<(String, Source)>,
 }
@@ -80,9 +82,27 @@ impl Rules {
             destinations: entries,
             index,
             policies: policies_by_id,
+            manifests: BTreeMap::new(),
             destinations_hash: sha256_hex(destinations.text.as_bytes()),
             texts: sources.map(|source| (sha256_hex(source.text.as_bytes()), source.clone())).collect(),
         })
+    }
+
+    /// The same snapshot with the manifests of agents (name from the file's name, text).
+    ///
+    /// # Errors
+    ///
+    /// Everything found wrong, at least one error; at most 50 for one file.
+    pub fn with_manifests(mut self, agents: &[(String, Source)]) -> Result<Self, Invalid> {
+        let mut found = Vec::new();
+        self.manifests = manifest::compile(agents, &self.destinations, &mut found);
+        self.texts.extend(agents.iter().map(|(_, source)| (sha256_hex(source.text.as_bytes()), source.clone())));
+        if found.is_empty() { Ok(self) } else { Err(Invalid(found)) }
+    }
+
+    /// What the operator says about an agent.
+    pub fn manifest(&self, agent: &str) -> Option<&Manifest> {
+        self.manifests.get(agent)
     }
 
     /// The most specific destination of a request line; known before the body is read.
@@ -144,7 +164,8 @@ impl Variants {
     }
 
     fn check_use(&self, destinations: &[Destination], faults: &mut Faults<'_>) {
-        let users = destinations.iter().filter(|destination| destination.policy == self.base.id);
+        let all = destinations.iter().flat_map(Destination::with_calls);
+        let users = all.filter(|destination| destination.policy == self.base.id);
         let users: BTreeMap<&str, &Destination> = users.map(|user| (user.key.as_str(), user)).collect();
         policy::check_use(&self.base, &users, faults);
         for (name, policy) in &self.changed {
@@ -194,21 +215,25 @@ fn compile_policies(policies: &[(String, Source)]) -> Vec<Compiled<'_>> {
     compiled
 }
 
-/// Notes what does not fit between destinations and policies, each at its own place.
+/// Notes what does not fit between destinations, their calls and policies, each at its own place.
 fn check_use(destinations: &[Destination], compiled: &mut [Compiled<'_>], faults: &mut Faults<'_>) {
     for (at, destination) in destinations.iter().enumerate() {
-        let path = [Step::Key("destinations"), Step::Item(at), Step::Key("policy")];
-        let id = &destination.policy;
-        let Some(policy) = compiled.iter().find(|policy| policy.id == id) else {
-            let message = format_args!("there is no policy `{id}`");
-            faults.note(&path, Code::UnknownPolicy, message, "add its file or correct the name");
-            continue;
-        };
-        let list = policy.variants.as_ref().and_then(|variants| variants.base.destinations.as_ref());
-        if list.is_some_and(|list| !list.contains(&destination.key)) {
-            let message = format!("the policy `{id}` does not list `{}`", destination.key);
-            let remedy = "add the key to its `destinations` or choose another policy";
-            faults.note(&path, Code::UnlistedDestination, message, remedy);
+        for call in destination.with_calls() {
+            // Of a call only its destination's place is known here; the message names it.
+            let place = if call.key == destination.key { "policy" } else { "calls" };
+            let path = [Step::Key("destinations"), Step::Item(at), Step::Key(place)];
+            let id = &call.policy;
+            let Some(policy) = compiled.iter().find(|policy| policy.id == id) else {
+                let message = format_args!("there is no policy `{id}`");
+                faults.note(&path, Code::UnknownPolicy, message, "add its file or correct the name");
+                continue;
+            };
+            let list = policy.variants.as_ref().and_then(|variants| variants.base.destinations.as_ref());
+            if list.is_some_and(|list| !list.contains(&call.key) && !list.contains(&destination.key)) {
+                let message = format!("the policy `{id}` does not list `{}`", call.key);
+                let remedy = "add the key to its `destinations` or choose another policy";
+                faults.note(&path, Code::UnlistedDestination, message, remedy);
+            }
         }
     }
     for Compiled { variants, faults, .. } in compiled {

@@ -4,6 +4,7 @@
 //! declared one that does not work makes the whole request unreadable, never shorter.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::fmt;
 
 use crate::content::{Content, Family};
@@ -17,6 +18,13 @@ pub(crate) struct Text<'a> {
     pub(crate) place: Place,
     pub(crate) kind: Kind,
     pub(crate) text: Cow<'a, str>,
+}
+
+/// All texts of a request, read when they are first asked for.
+#[derive(Debug)]
+pub(crate) struct Wording<'a> {
+    content: &'a Content<'a>,
+    texts: OnceCell<Result<Vec<Text<'a>>, Unreadable>>,
 }
 
 /// Where a text stands.
@@ -43,6 +51,18 @@ pub(crate) enum Kind {
     Wire,
 }
 
+// === impl Wording ===
+
+impl<'a> Wording<'a> {
+    pub(crate) fn new(content: &'a Content<'a>) -> Self {
+        Self { content, texts: OnceCell::new() }
+    }
+
+    pub(crate) fn texts(&self) -> Result<&[Text<'a>], Unreadable> {
+        self.texts.get_or_init(|| read(self.content)).as_deref().map_err(|why| *why)
+    }
+}
+
 // === impl Place ===
 
 impl fmt::Display for Place {
@@ -56,8 +76,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// All texts of a request.
-pub(crate) fn read<'a>(content: &'a Content<'_>) -> Result<Vec<Text<'a>>, Unreadable> {
+fn read<'a>(content: &'a Content<'_>) -> Result<Vec<Text<'a>>, Unreadable> {
     let facts = content.facts();
     let path = form::decode(&facts.path, Plus::Itself)?;
     let mut texts = vec![Text { place: Place::Path, kind: Kind::Value, text: Cow::Owned(path) }];

@@ -13,6 +13,9 @@ use serde::Deserialize;
 struct Cases {
     destinations: String,
     policies: BTreeMap<String, String>,
+    /// Manifests by the agent's name.
+    #[serde(default)]
+    agents: BTreeMap<String, String>,
     #[serde(default)]
     credentials: BTreeSet<String>,
     requests: Vec<Request>,
@@ -45,9 +48,13 @@ struct Request {
     /// Octets in hex after the body.
     #[serde(default)]
     body_hex: String,
-    /// Who votes on the reasons shown without votes; `operator`, `operator denies`, or `operator on other reasons`.
+    /// Who votes on the reasons shown without votes; `operator`, `operator denies`, `operator on other reasons`, or
+    /// `operator of group`.
     #[serde(default)]
     votes: Vec<String>,
+    /// Whether the time to answer is over.
+    #[serde(default)]
+    unanswered: bool,
     expect: Expected,
 }
 
@@ -63,6 +70,8 @@ struct Expected {
     #[serde(default)]
     measured: BTreeMap<String, String>,
     risk: Option<u32>,
+    profile: Option<String>,
+    summary: Option<String>,
 }
 
 #[test]
@@ -91,7 +100,10 @@ fn load(name: &str, cases: &Cases, environment: Option<&str>) -> Rules {
     let source = |name: String, text: &String| Source { name, text: text.clone() };
     let policies = cases.policies.iter().map(|(id, text)| (id.clone(), source(format!("{name}/{id}.yaml"), text)));
     let destinations = source(format!("{name}/destinations.yaml"), &cases.destinations);
-    Rules::load(&destinations, &policies.collect::<Vec<_>>(), &cases.credentials, environment)
+    let agents = cases.agents.iter().map(|(id, text)| (id.clone(), source(format!("{name}/{id}.yaml"), text)));
+    let rules = Rules::load(&destinations, &policies.collect::<Vec<_>>(), &cases.credentials, environment);
+    rules
+        .and_then(|rules| rules.with_manifests(&agents.collect::<Vec<_>>()))
         .unwrap_or_else(|invalid| panic!("{invalid}"))
 }
 
@@ -115,16 +127,22 @@ fn check(name: &str, rules: &Rules, request: &Request) {
     if expected.risk.is_some() {
         assert_eq!(basis.risk.as_ref().map(|risk| risk.score), expected.risk, "{name}: {:?}", basis.risk);
     }
+    if expected.profile.is_some() {
+        assert_eq!(basis.profile.map(|profile| profile.to_string()), expected.profile, "{name}");
+    }
+    if expected.summary.is_some() {
+        assert_eq!(rules.summary(&facts(request)), expected.summary, "{name}");
+    }
     for (key, value) in &expected.measured {
         assert_eq!(basis.measured.get(key), Some(value), "{name}");
     }
 }
 
-fn decide(rules: &Rules, request: &Request) -> Decision {
+fn facts(request: &Request) -> Facts {
     let octet = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
     let mut bytes = request.body.repeat(request.times).into_bytes();
     bytes.extend(request.body_hex.as_bytes().chunks(2).map(octet));
-    let mut facts = Facts {
+    Facts {
         agent: request.agent.clone(),
         method: request.method.clone(),
         authority: Authority::parse(request.scheme, &request.host).unwrap(),
@@ -133,7 +151,12 @@ fn decide(rules: &Rules, request: &Request) -> Decision {
         headers: request.headers.clone(),
         body: Body::new(bytes.into()),
         votes: Vec::new(),
-    };
+        unanswered: request.unanswered,
+    }
+}
+
+fn decide(rules: &Rules, request: &Request) -> Decision {
+    let mut facts = facts(request);
     let now = request.now.parse().unwrap();
     if !request.votes.is_empty() {
         let shown = rules.decide(&facts, now);
@@ -152,6 +175,7 @@ fn vote(text: &str, shown: &Decision) -> Vote {
         ballot: if text.contains("denies") { Ballot::Deny } else { Ballot::Approve },
         digest: if text.ends_with("on another request") { String::new() } else { shown.basis().digest.clone() },
         reasons,
+        groups: text.split_once(" of ").map(|(_, group)| group.to_owned()).into_iter().collect(),
     }
 }
 

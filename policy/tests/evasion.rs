@@ -58,6 +58,7 @@ fn verdict(rules: &Rules, kind: &str, body: String) -> (Verdict, String) {
         headers: vec![("content-type".to_owned(), kind.to_owned())],
         body: Body::new(body.into()),
         votes: Vec::new(),
+        unanswered: false,
     };
     let decision = rules.decide(&facts, jiff::Timestamp::UNIX_EPOCH);
     (decision.verdict(), decision.basis().rules.first().unwrap().reason.clone())

@@ -49,6 +49,60 @@ static STRICTER: LazyLock<Vec<Rules>> = LazyLock::new(|| {
     conditions.iter().flat_map(|when| [rule("hold", when), rule("deny", when)]).collect()
 });
 
+const CALLS: &str = r#"
+destinations:
+  - key: mcp
+    match: {host: api.example.com, path: /mcp}
+    effect: read
+    policy: busy
+    calls:
+      mcp:
+        "a*": {effect: read}
+        ab: {effect: payment, measure: {records: "json:/params/arguments/n"}}
+        "b*": {effect: write}
+"#;
+
+static TOOLS: LazyLock<Rules> = LazyLock::new(|| {
+    let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
+    let policy = "rules: [{id: no, effect: deny, when: {destinations: ['mcp.ba*']}}]\nblock_if_terms: [wire]\n";
+    let policies = [("busy".to_owned(), source("busy.yaml", policy))];
+    Rules::load(&source("destinations.yaml", CALLS), &policies, &BTreeSet::new(), None).unwrap()
+});
+
+/// The same rules for an agent with a manifest.
+static BOUNDED: LazyLock<Rules> = LazyLock::new(|| {
+    let text = "name: a\nallowed_actions: [read]\nrisk_tier: critical\n".to_owned();
+    full("").with_manifests(&[("a".to_owned(), Source { name: "a.yaml".to_owned(), text })]).unwrap()
+});
+
+/// A request to an MCP server with these messages.
+fn call(body: &str) -> Facts {
+    Facts {
+        agent: "a".to_owned(),
+        method: "POST".to_owned(),
+        authority: Authority::parse(Scheme::Https, "api.example.com").unwrap(),
+        path: "/mcp".to_owned(),
+        query: None,
+        headers: vec![("content-type".to_owned(), "application/json".to_owned())],
+        body: Body::new(body.to_owned().into()),
+        votes: Vec::new(),
+        unanswered: false,
+    }
+}
+
+fn messages() -> impl Strategy<Value = String> {
+    let tool = |(name, n): (String, u8)| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{name}","arguments":{{"n":{n}}}}}}}"#
+        )
+    };
+    prop_oneof![
+        ("[abw]{1,3}|wire", any::<u8>()).prop_map(tool),
+        Just(r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#.to_owned()),
+        r#"\{"jsonrpc":"2.0"[",:a-z0-9{}]{0,30}"#,
+    ]
+}
+
 fn decide(rules: &Rules, facts: &Facts) -> Decision {
     rules.decide(facts, jiff::Timestamp::UNIX_EPOCH)
 }
@@ -93,6 +147,7 @@ prop_compose! {
             headers,
             body: Body::new(body.into()),
             votes: Vec::new(),
+        unanswered: false,
         }
     }
 }
@@ -147,6 +202,18 @@ proptest! {
         if decision.basis().measured.values().any(|value| value.starts_with("unmeasurable")) {
             prop_assert_ne!(decision.verdict(), Verdict::Allow);
         }
+    }
+
+    #[test]
+    fn a_batch_is_as_strict_as_its_strictest_call(batch in proptest::collection::vec(messages(), 1..6)) {
+        let alone = batch.iter().map(|message| decide(&TOOLS, &call(message)).verdict()).max();
+        let together = decide(&TOOLS, &call(&format!("[{}]", batch.join(",")))).verdict();
+        prop_assert!(Some(together) >= alone);
+    }
+
+    #[test]
+    fn a_manifest_never_loosens(facts in requests()) {
+        prop_assert!(decide(&BOUNDED, &facts).verdict() >= decide(&FULL, &facts).verdict());
     }
 
     #[test]

@@ -42,7 +42,11 @@ fn every_file_is_refused_for_all_that_is_wrong() {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         for case in cases(&std::fs::read_to_string(&path).unwrap()) {
             count += 1;
-            let faults = if name == "destinations.txt" { of_destinations(&case.text) } else { of_policy(&case.text) };
+            let faults = match name.as_str() {
+                "destinations.txt" => of_destinations(&case.text),
+                "manifests.txt" => of_manifest(&case.text),
+                _ => of_policy(&case.text),
+            };
             codes.extend(faults.iter().map(|fault| fault.code.as_str()));
             let found: Vec<String> =
                 faults.iter().map(|fault| format!("{} {}", fault.code, fault.line.unwrap_or_default())).collect();
@@ -79,6 +83,15 @@ fn of_destinations(text: &str) -> Vec<Fault> {
 fn of_policy(text: &str) -> Vec<Fault> {
     let [_, reads, _] = POLICIES;
     faults("bulk.yaml", DESTINATIONS, &[("bulk", text), reads])
+}
+
+fn of_manifest(text: &str) -> Vec<Fault> {
+    let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
+    let policies = POLICIES.map(|(id, text)| (id.to_owned(), source(id, text)));
+    let [bulk, reads, _] = policies;
+    let rules = Rules::load(&source("destinations.yaml", DESTINATIONS), &[bulk, reads], &BTreeSet::new(), None);
+    let loaded = rules.unwrap().with_manifests(&[("bot".to_owned(), source("bot.yaml", text))]);
+    loaded.err().map(|invalid| invalid.0).unwrap_or_default()
 }
 
 /// What is found wrong with the file called `name`; the others are sound beside a sound one.

@@ -51,12 +51,13 @@ fn basic(principals: &Principals, credential: &str) -> Option<Principal> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::principal::Newcomer;
 
     #[test]
     fn basic_and_bearer_in_any_case_name_the_agent() {
         let dir = tempfile::tempdir().unwrap();
         let principals = Principals::open(&dir.path().join("p.json")).unwrap();
-        let token = principals.add(Kind::Agent, "bot", "", None).unwrap();
+        let token = principals.add(Newcomer::agent("bot", "")).unwrap();
         let basic = BASE64.encode(format!("bot:{token}").as_bytes());
         for good in
             [format!("Basic {basic}"), format!("basic {basic}"), format!("Bearer {token}"), format!("BEARER  {token}")]

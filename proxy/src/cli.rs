@@ -163,6 +163,9 @@ enum PrincipalCommand {
         /// viewer, reviewer or admin (operators)
         #[arg(long)]
         role: Option<String>,
+        /// A group that policies may ask approvals of (operators); may be given more than once
+        #[arg(long = "group")]
+        groups: Vec<String>,
     },
     /// List them
     List,

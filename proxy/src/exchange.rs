@@ -10,21 +10,19 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use jiff::Timestamp;
-use ledger::{EventType, Intent, State};
 use policy::{Body, Decision, Destination, Facts, Grant};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::body::{self, Answer, Reply, Share};
+use crate::body::{self, Answer, Reply};
 use crate::canonical::{self, Asked, Way};
 use crate::credential::Credential;
 use crate::dialect::Dialect;
 use crate::flood::Source;
 use crate::gate::Gate;
-use crate::hold::Retried;
 use crate::limits::Limits;
 use crate::permit::Order;
-use crate::record::{self, Trace};
+use crate::record::Trace;
 use crate::refusal::Refusal;
 use crate::relay::{self, Sink};
 use crate::rulebook::Rulebook;
@@ -172,6 +170,7 @@ fn facts(asked: Asked, agent: String, bytes: Bytes, credential: Option<&Credenti
         headers,
         body: Body::new(bytes),
         votes: Vec::new(),
+        unanswered: false,
     };
     if carries_token(&facts) { Err(Refusal::TokenInRequest) } else { Ok(facts) }
 }
@@ -186,7 +185,7 @@ async fn admit(gate: &Gate, rulebook: &Rulebook, facts: &Facts, trace: &Trace) -
 }
 
 /// The one decision. Reading a large body takes a while: other requests must not wait for it.
-fn decide(rulebook: &Rulebook, facts: &Facts) -> Decision {
+pub(crate) fn decide(rulebook: &Rulebook, facts: &Facts) -> Decision {
     let decide = || rulebook.rules.decide(facts, Timestamp::now());
     if facts.body.len() > LARGE_BODY { tokio::task::block_in_place(decide) } else { decide() }
 }
@@ -202,93 +201,6 @@ async fn execute(gate: &Arc<Gate>, order: Order) -> Result<Response<Reply>, Refu
 async fn held(gate: &Gate, intent: &str, wait: u64, base: &str) -> Result<Response<Reply>, Refusal> {
     let intent = hold::wait(gate, intent, wait).await.ok_or(Refusal::NotFound)?;
     hold::answer(gate, &intent, base).await
-}
-
-/// A vote arrived, or the gate started again: decides anew on an intent, and carries it out when that is allowed.
-///
-/// # Errors
-/// Why it could not be decided or recorded; the intent stays as it is then.
-pub async fn resume(gate: &Arc<Gate>, id: &str) -> Result<(), Refusal> {
-    let Some(intent) = gate.ledger.intent(id) else { return Ok(()) };
-    match intent.state {
-        State::Approved | State::Held if !is_expired(gate, &intent) => decide_again(gate, &intent).await,
-        State::Approved
-        | State::Blocked
-        | State::Cancelled
-        | State::Executing
-        | State::Expired
-        | State::Failed
-        | State::Held
-        | State::Rejected
-        | State::Succeeded
-        | State::Unknown => Ok(()),
-    }
-}
-
-async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> {
-    let unsealed = hold::unpark(gate, intent).await;
-    let (facts, trace) = unsealed.map_err(|error| Refusal::LedgerUnavailable(format!("{error:#}")))?;
-    agent::still_served(&gate.principals, &facts.agent)?;
-    let rulebook = gate.rulebook();
-    match decide(&rulebook, &facts) {
-        Decision::Allow(grant) => {
-            if intent.state == State::Held {
-                let granted = record::about_intent(EventType::ApprovalGranted, intent);
-                record::durable(gate, vec![granted], None).await?;
-                ledger::crash::point("approval.granted");
-            }
-            let intent = Some(intent.id.clone());
-            let order = Order { facts, grant, rulebook, trace, intent, offer: Offer::Any, share: Share::default() };
-            gate.tasks.spawn(relay::execute(Arc::clone(gate), order, Sink::Mailbox));
-            Ok(())
-        }
-        Decision::Deny(denial) => {
-            let denied = match hold::denial_of_a_reviewer(intent, &facts) {
-                Some(denied) => denied,
-                None => record::decision(EventType::DecisionDenied, &trace, &facts, &denial.basis).intent(&intent.id),
-            };
-            record::durable(gate, vec![denied], None).await?;
-            hold::forget(gate, &intent.id).await;
-            Ok(())
-        }
-        // The reasons shown are not the reasons now, or the votes given are not enough any more: it is held anew.
-        Decision::Hold(hold)
-            if intent.state == State::Approved || hold.reasons != hold::text(&intent.opened.data, "reasons") =>
-        {
-            let again = hold::held_draft(&facts, &hold, &trace).intent(&intent.id);
-            record::durable(gate, vec![again], None).await.map(|_| ())
-        }
-        Decision::Hold(_) => Ok(()),
-    }
-}
-
-/// Holds the request of an intent whose outcome nobody knows once more, as a new intent that needs votes of its own.
-///
-/// # Errors
-/// When the request is no longer kept, or policy would not hold it now.
-pub async fn hold_again(gate: &Gate, intent: &Intent, operator: &str, rationale: &str) -> Result<String, Refusal> {
-    let unsealed = hold::unpark(gate, intent).await;
-    let (mut facts, old) = unsealed.map_err(|error| Refusal::LedgerRefused(format!("{error:#}")))?;
-    facts.votes.clear();
-    agent::still_served(&gate.principals, &facts.agent)?;
-    let trace = Trace { correlation: record::correlation()?, ..old };
-    match decide(&gate.rulebook(), &facts) {
-        Decision::Hold(hold) => {
-            let again = Retried { of: &intent.id, by: operator, rationale };
-            hold::park(gate, &facts, &hold, &trace, Some(again)).await
-        }
-        Decision::Allow(_) => {
-            Err(Refusal::LedgerRefused("policy no longer holds this; the agent may send it again itself".to_owned()))
-        }
-        Decision::Deny(denial) => Err(Refusal::Denied(Box::new((denial, facts)))),
-    }
-}
-
-/// Whether nobody may decide on it any more. Time never goes back: the ledger's last entry counts too.
-pub fn is_expired(gate: &Gate, intent: &Intent) -> bool {
-    let now = Timestamp::now().max(gate.ledger.head().ts);
-    let expires = hold::text(&intent.opened.data, "expires_at").parse::<Timestamp>();
-    expires.map_or(true, |expires| expires <= now)
 }
 
 /// Records a refusal and returns what to tell: when it cannot be recorded, that instead.

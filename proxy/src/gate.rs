@@ -16,12 +16,12 @@ use tokio_util::task::TaskTracker;
 use vault::Vault;
 
 use crate::config::Config;
-use crate::exchange;
 use crate::flood::Refusals;
 use crate::hold;
 use crate::limits::Limits;
 use crate::listen;
 use crate::mint::Mint;
+use crate::parked;
 use crate::pool::Pool;
 use crate::principal::{Kind, Principals, Standing};
 use crate::record;
@@ -153,7 +153,7 @@ impl Gate {
     }
 
     async fn resume(self: Arc<Gate>, intent: String) {
-        if let Err(refusal) = exchange::resume(&self, &intent).await {
+        if let Err(refusal) = parked::resume(&self, &intent).await {
             let code = refusal.answer().code;
             tracing::warn!(intent, code, cause = refusal.cause(), "an approved request was not carried out");
         }
@@ -199,7 +199,7 @@ impl Gate {
         }
     }
 
-    async fn tick(&self) {
+    async fn tick(self: &Arc<Gate>) {
         let mut each_second = tokio::time::interval(Duration::from_secs(1));
         let mut seconds: u64 = 0;
         let mut loaded = self.traces.clone();
@@ -231,14 +231,12 @@ impl Gate {
         }
     }
 
-    /// Ends what nobody decided in time. The ledger refuses the event when a decision was quicker.
-    async fn expire(&self) {
+    /// Ends what nobody decided in time, or does what its policy says of that. The ledger refuses the event when a decision was quicker.
+    async fn expire(self: &Arc<Gate>) {
         let waiting = self.ledger.intents(&[State::Approved, State::Held], usize::MAX);
-        for intent in waiting.iter().filter(|intent| exchange::is_expired(self, intent)) {
-            let expired = record::about_intent(EventType::ApprovalExpired, intent);
-            match record::durable(self, vec![expired], None).await {
-                Ok(_) => hold::forget(self, &intent.id).await,
-                Err(refusal) => tracing::info!(intent = intent.id, cause = refusal.cause(), "not expired"),
+        for intent in waiting.iter().filter(|intent| parked::is_expired(self, intent)) {
+            if let Err(refusal) = parked::unanswered(self, intent).await {
+                tracing::info!(intent = intent.id, cause = refusal.cause(), "not expired");
             }
         }
     }

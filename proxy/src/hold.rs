@@ -107,6 +107,8 @@ pub fn held_draft(facts: &Facts, hold: &Hold, trace: &Trace) -> ledger::Draft {
     record::decision(EventType::DecisionApprovalRequired, trace, facts, &hold.basis)
         .with("reasons", hold.reasons.as_str())
         .with("approvals", hold.approvals)
+        .with("approvers", json!(hold.approvers))
+        .with("on_no_response", json!(hold.no_response))
         .with("expires_at", expires.to_string())
 }
 
@@ -130,9 +132,9 @@ pub async fn unpark(gate: &Gate, intent: &Intent) -> Result<(Facts, Trace)> {
             .votes
             .iter()
             .filter(|data| is_signed(gate, &intent.id, data))
-            .filter_map(vote)
-            .filter(|vote| may_vote(gate, &vote.operator))
+            .filter_map(|data| vote(gate, data))
             .collect(),
+        unanswered: false,
     };
     let key = intent.dest_key.as_deref().unwrap_or_default();
     if facts.digest(key) != text(&intent.opened.data, "digest") {
@@ -176,12 +178,6 @@ pub async fn forget(gate: &Gate, intent: &str) {
         Ok(Err(error)) => tracing::error!(intent, %error, "a sealed request could not be removed"),
         Err(error) => tracing::error!(intent, %error, "a sealed request could not be removed"),
     }
-}
-
-/// Whether an operator may vote now: one who was revoked since has no vote left.
-fn may_vote(gate: &Gate, operator: &str) -> bool {
-    let operator = gate.principals.named(Kind::Operator, operator);
-    operator.is_some_and(|operator| operator.standing == Standing::Active && operator.role >= Some(Role::Reviewer))
 }
 
 /// Puts a reply into the mailbox of an intent.
@@ -343,17 +339,21 @@ async fn unseal(gate: &Gate, name: String) -> Result<Option<(Bytes, Bytes)>> {
     Ok(Some((whole.slice(..end), whole.slice(end + 1..))))
 }
 
-fn vote(data: &Map<String, Value>) -> Option<Vote> {
+/// The vote of an operator who may vote now: one who was revoked since has none left.
+fn vote(gate: &Gate, data: &Map<String, Value>) -> Option<Vote> {
+    let operator = gate.principals.named(Kind::Operator, &text(data, "operator"))?;
+    let may_vote = operator.standing == Standing::Active && operator.role >= Some(Role::Reviewer);
     let ballot = match data.get("verdict").and_then(Value::as_str)? {
         "approve" => Ballot::Approve,
         "deny" => Ballot::Deny,
         _ => return None,
     };
-    Some(Vote {
-        operator: text(data, "operator"),
+    may_vote.then(|| Vote {
+        operator: operator.name,
         ballot,
         digest: text(data, "digest"),
         reasons: text(data, "reasons"),
+        groups: operator.groups.into_iter().collect(),
     })
 }
 

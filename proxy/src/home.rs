@@ -61,6 +61,11 @@ impl Home {
         self.root.join("policies")
     }
 
+    /// `agents/`: a manifest for each agent that has one; need not exist.
+    pub fn agents(&self) -> PathBuf {
+        self.root.join("agents")
+    }
+
     /// `credentials.yaml`.
     pub fn credentials(&self) -> PathBuf {
         self.root.join("credentials.yaml")
@@ -116,9 +121,10 @@ impl Home {
         if !self.root.is_dir() {
             bail!("`{}` does not exist; `writ init` or `writ up` creates it", self.root.display());
         }
-        let mut guarded = vec![self.root.clone(), self.data(), self.keys(), self.policies()];
+        let mut guarded = vec![self.root.clone(), self.data(), self.keys(), self.policies(), self.agents()];
         guarded.extend([self.config(), self.destinations(), self.credentials()]);
         guarded.extend(self.policy_files()?);
+        guarded.extend(self.manifest_files()?);
         for path in guarded.iter().filter(|path| path.is_symlink() || path.exists()) {
             require_unshared(path)?;
         }
@@ -131,18 +137,32 @@ impl Home {
     /// When the folder cannot be read.
     pub fn policy_files(&self) -> Result<Vec<PathBuf>> {
         let dir = self.policies();
-        let entries =
-            fs::read_dir(&dir).with_context(|| format!("cannot read `{}`; `writ init` creates it", dir.display()))?;
-        let mut files = Vec::new();
-        for entry in entries {
-            let path = entry?.path();
-            if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
-                files.push(path);
-            }
-        }
-        files.sort();
-        Ok(files)
+        yaml_files(&dir).with_context(|| format!("cannot read `{}`; `writ init` creates it", dir.display()))
     }
+
+    /// The manifests of agents, by name; none where there is no folder for them.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn manifest_files(&self) -> Result<Vec<PathBuf>> {
+        let dir = self.agents();
+        if !dir.exists() {
+            return Ok(Vec::new());
+        }
+        yaml_files(&dir).with_context(|| format!("cannot read `{}`", dir.display()))
+    }
+}
+
+fn yaml_files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// Refuses a file with a secret in it that anyone but its owner may read.

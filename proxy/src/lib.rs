@@ -34,6 +34,7 @@ pub mod limits;
 pub mod listen;
 pub mod mint;
 pub mod operator;
+pub mod parked;
 pub mod path;
 pub mod patient;
 pub mod permit;

@@ -3,7 +3,7 @@
 //! The ledger says when a principal was added, suspended or revoked; this file holds what the ledger must never hold.
 //! A token is shown once when it is made and cannot be read back from here.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -64,10 +64,28 @@ pub struct Principal {
     /// Role of an operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
+    /// Groups of an operator, which policies may ask approvals of.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<String>,
     /// Whether it is served.
     pub standing: Standing,
     /// SHA-256 of its token, lower-case hex.
     token_sha256: String,
+}
+
+/// Who is to be added.
+#[derive(Clone, Debug)]
+pub struct Newcomer {
+    /// Agent or operator.
+    pub kind: Kind,
+    /// Unique name within its kind.
+    pub name: String,
+    /// Who answers for an agent; may be empty.
+    pub owner: String,
+    /// Role of an operator.
+    pub role: Option<Role>,
+    /// Groups of an operator.
+    pub groups: BTreeSet<String>,
 }
 
 /// All principals, in memory and in the file.
@@ -86,6 +104,27 @@ impl Kind {
             Kind::Agent => "writ_agt_",
             Kind::Operator => "writ_op_",
         }
+    }
+}
+
+// === impl Newcomer ===
+
+impl Newcomer {
+    /// An agent with its owner.
+    pub fn agent(name: &str, owner: &str) -> Newcomer {
+        let (name, owner) = (name.to_owned(), owner.to_owned());
+        Newcomer { kind: Kind::Agent, name, owner, role: None, groups: BTreeSet::new() }
+    }
+
+    /// An operator with its role, in no group.
+    pub fn operator(name: &str, role: Role) -> Newcomer {
+        let (name, owner) = (name.to_owned(), String::new());
+        Newcomer { kind: Kind::Operator, name, owner, role: Some(role), groups: BTreeSet::new() }
+    }
+
+    fn check(&self) -> Result<()> {
+        check_owner(&self.owner)?;
+        self.groups.iter().try_for_each(|group| check_name(group))
     }
 }
 
@@ -109,15 +148,16 @@ impl Principals {
         Ok(Principals { file: file.to_owned(), known: RwLock::new(known) })
     }
 
-    /// Whether a principal of this name could be added.
+    /// Whether a principal could be added.
     ///
     /// # Errors
-    /// When the name is taken or not plain.
-    pub fn check_free(&self, kind: Kind, name: &str) -> Result<()> {
-        check_name(name)?;
-        match self.named(kind, name) {
+    /// When its name is taken, or something said of it is not plain.
+    pub fn check_free(&self, new: &Newcomer) -> Result<()> {
+        check_name(&new.name)?;
+        new.check()?;
+        match self.named(new.kind, &new.name) {
             None => Ok(()),
-            Some(_) => bail!("`{name}` exists already; choose another name"),
+            Some(_) => bail!("`{}` exists already; choose another name", new.name),
         }
     }
 
@@ -125,19 +165,14 @@ impl Principals {
     ///
     /// # Errors
     /// When the name is taken or not plain, or the file cannot be written.
-    pub fn add(&self, kind: Kind, name: &str, owner: &str, role: Option<Role>) -> Result<String> {
-        self.check_free(kind, name)?;
-        check_owner(owner)?;
+    pub fn add(&self, new: Newcomer) -> Result<String> {
+        self.check_free(&new)?;
+        let Newcomer { kind, name, owner, role, groups } = new;
         let token = id::token(kind.prefix()).context("no randomness")?;
-        let principal = Principal {
-            kind,
-            name: name.to_owned(),
-            owner: owner.to_owned(),
-            role,
-            standing: Standing::Active,
-            token_sha256: id::digest(token.as_bytes()),
-        };
-        self.change(|known| match known.insert((kind, name.to_owned()), principal) {
+        let token_sha256 = id::digest(token.as_bytes());
+        let standing = Standing::Active;
+        let principal = Principal { kind, name: name.clone(), owner, role, groups, standing, token_sha256 };
+        self.change(|known| match known.insert((kind, name.clone()), principal) {
             None => Ok(()),
             Some(_) => bail!("`{name}` exists already; choose another name"),
         })?;
@@ -266,7 +301,7 @@ mod tests {
     #[test]
     fn a_token_is_found_again_after_reopening_and_is_not_in_the_file() {
         let (dir, principals) = principals();
-        let token = principals.add(Kind::Agent, "bot", "ops", None).unwrap();
+        let token = principals.add(Newcomer::agent("bot", "ops")).unwrap();
         let file = dir.path().join("principals.json");
         assert!(!fs::read_to_string(&file).unwrap().contains(&token));
         let again = Principals::open(&file).unwrap();
@@ -278,17 +313,17 @@ mod tests {
     #[test]
     fn names_are_plain_and_taken_once() {
         let (_dir, principals) = principals();
-        principals.add(Kind::Agent, "bot", "", None).unwrap();
-        assert!(principals.add(Kind::Agent, "bot", "", None).is_err());
+        principals.add(Newcomer::agent("bot", "")).unwrap();
+        assert!(principals.add(Newcomer::agent("bot", "")).is_err());
         for name in ["", "Bot", "a b", "../x", ".a", "a\n", "é", &"a".repeat(65)] {
-            assert!(principals.add(Kind::Agent, name, "", None).is_err(), "{name:?}");
+            assert!(principals.add(Newcomer::agent(name, "")).is_err(), "{name:?}");
         }
     }
 
     #[test]
     fn revoking_is_final() {
         let (_dir, principals) = principals();
-        principals.add(Kind::Agent, "bot", "", None).unwrap();
+        principals.add(Newcomer::agent("bot", "")).unwrap();
         principals.set_standing(Kind::Agent, "bot", Standing::Suspended).unwrap();
         principals.set_standing(Kind::Agent, "bot", Standing::Active).unwrap();
         principals.set_standing(Kind::Agent, "bot", Standing::Revoked).unwrap();

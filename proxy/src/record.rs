@@ -235,6 +235,12 @@ fn described(draft: Draft, facts: &Facts, basis: &Basis) -> Draft {
     if !basis.measured.is_empty() {
         draft = draft.with("measured", json!(basis.measured));
     }
+    if let Some(hash) = &basis.manifest_hash {
+        draft = draft.with("manifest_hash", hash.as_str());
+    }
+    if let Some(profile) = &basis.profile {
+        draft = draft.with("profile", json!(profile));
+    }
     if let Some(environment) = &basis.environment {
         draft = draft.with("environment", environment.as_str());
     }

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Result, anyhow, bail};
-use policy::{Destination, Facts, Rules, yaml};
+use policy::{Destination, Facts, Rules, Source, yaml};
 
 use crate::canonical::Asked;
 use crate::config::{Config, source};
@@ -41,6 +41,7 @@ impl Traces {
     pub fn of(config: &Config) -> Traces {
         let mut files = vec![config.home.destinations(), config.home.credentials()];
         files.extend(config.home.policy_files().unwrap_or_default());
+        files.extend(config.home.manifest_files().unwrap_or_default());
         let look = |path: PathBuf| {
             let found = std::fs::metadata(&path).ok();
             let seen = found.and_then(|found| Some((found.ino(), found.len(), found.modified().ok()?)));
@@ -72,10 +73,10 @@ impl Rulebook {
         self.rules.destination(&asked.method, asked.authority.as_ref()?, &asked.path)
     }
 
-    /// The destination called `key`, if the request is still for it.
+    /// The destination that is called `key`, or takes a call of that key, if the request is still for it.
     pub fn destination_called(&self, key: &str, facts: &Facts) -> Option<&Destination> {
         let found = self.rules.destination(&facts.method, &facts.authority, &facts.path);
-        found.filter(|destination| destination.key == key)
+        found.filter(|destination| destination.is_called(key))
     }
 
     /// The credential that a destination's requests get.
@@ -86,12 +87,16 @@ impl Rulebook {
 
 fn read_rules(config: &Config, credentials: BTreeSet<String>) -> Result<Rules> {
     let destinations = source(&config.home.destinations())?;
-    let mut policies = Vec::new();
-    for path in config.home.policy_files()? {
-        let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
-        policies.push((id, source(&path)?));
-    }
-    Ok(Rules::load(&destinations, &policies, &credentials, config.environment.as_deref())?)
+    let policies = named(config.home.policy_files()?)?;
+    let agents = named(config.home.manifest_files()?)?;
+    let rules = Rules::load(&destinations, &policies, &credentials, config.environment.as_deref())?;
+    Ok(rules.with_manifests(&agents)?)
+}
+
+/// The texts of files by what they are called.
+fn named(files: Vec<PathBuf>) -> Result<Vec<(String, Source)>> {
+    let name = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    files.into_iter().map(|path| Ok((name(&path), source(&path)?))).collect()
 }
 
 fn read_credentials(config: &Config) -> Result<BTreeMap<String, Credential>> {

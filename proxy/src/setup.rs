@@ -15,7 +15,7 @@ use ledger::{Ledger, Options};
 use crate::home::Home;
 use crate::id;
 use crate::operator;
-use crate::principal::{self, Kind, Principals, Role};
+use crate::principal::{self, Newcomer, Principals, Role};
 
 /// Creates whatever a complete home lacks on its first run. Returns whether this was the first run.
 ///
@@ -73,13 +73,11 @@ pub fn proxy_url(agent: &str, token: &str, door: SocketAddr) -> String {
 fn add_first_principals(home: &Home) -> Result<()> {
     let principals = Principals::open(&home.keys().join("principals.json"))?;
     let ledger = Ledger::open(Options { dir: home.data(), queue: 16 })?;
-    let owner = "unassigned";
-    ledger.append_blocking(vec![
-        operator::registration(Kind::Agent, FIRST_AGENT, owner, None),
-        operator::registration(Kind::Operator, FIRST_OPERATOR, "", Some(Role::Admin)),
-    ])?;
-    let agent = principals.add(Kind::Agent, FIRST_AGENT, owner, None)?;
-    let operator = principals.add(Kind::Operator, FIRST_OPERATOR, "", Some(Role::Admin))?;
+    let first_agent = Newcomer::agent(FIRST_AGENT, "unassigned");
+    let first_operator = Newcomer::operator(FIRST_OPERATOR, Role::Admin);
+    ledger.append_blocking(vec![operator::registration(&first_agent), operator::registration(&first_operator)])?;
+    let agent = principals.add(first_agent)?;
+    let operator = principals.add(first_operator)?;
     principal::write_private(&home.agent_token(FIRST_AGENT), format!("{agent}\n").as_bytes())?;
     principal::write_private(&home.operator_token(), format!("{operator}\n").as_bytes())?;
     ledger.close()?;

@@ -122,11 +122,11 @@ pub(super) async fn principals(home: Home, kind: &str, what: &PrincipalCommand, 
     let page = format!("/v1/{kind}");
     let change = |name: &str, to: &str| format!("{page}/{name}/{to}");
     let answer = match what {
-        PrincipalCommand::Add { name, owner, role } => {
-            if role.is_some() && kind == "agents" {
-                bail!("agents have no role; leave `--role` out");
+        PrincipalCommand::Add { name, owner, role, groups } => {
+            if (role.is_some() || !groups.is_empty()) && kind == "agents" {
+                bail!("agents have neither role nor groups; leave `--role` and `--group` out");
             }
-            let new = json!({"name": name, "owner": owner, "role": role});
+            let new = json!({"name": name, "owner": owner, "role": role, "groups": groups});
             door.ask(Method::POST, &page, Some(&new)).await?
         }
         PrincipalCommand::List => door.ask(Method::GET, &page, None).await?,

@@ -96,5 +96,6 @@ fn facts(what: &Explain) -> Result<Facts> {
         headers,
         body: Body::new(body.into()),
         votes: Vec::new(),
+        unanswered: false,
     })
 }

@@ -28,6 +28,8 @@ pub(super) struct Card {
     pub(super) authority: String,
     pub(super) path: Vec<Piece>,
     pub(super) query: Vec<Piece>,
+    /// What it does in one line, where its destination has a profile.
+    pub(super) summary: Vec<Piece>,
     pub(super) policy: String,
     pub(super) measured: Vec<Measured>,
     pub(super) risk: Option<Risk>,
@@ -119,6 +121,7 @@ impl Card {
             authority: text(data, "authority"),
             path: visible::pieces(text(data, "path").as_bytes()),
             query: visible::pieces(query_shown(facts.as_ref(), operator).as_bytes()),
+            summary: visible::pieces(summary(gate, facts.as_ref(), operator).as_bytes()),
             policy: text(data, "policy"),
             measured: measured(data),
             risk: risk(data),
@@ -232,6 +235,12 @@ fn query_shown(facts: Option<&Facts>, operator: &Principal) -> String {
         Some(_) => "?… (masked)".to_owned(),
         None => String::new(),
     }
+}
+
+/// It repeats parts of the body, so it is masked like one.
+fn summary(gate: &Gate, facts: Option<&Facts>, operator: &Principal) -> String {
+    let facts = facts.filter(|_| operator.role >= Some(Role::Reviewer));
+    facts.and_then(|facts| gate.rulebook().rules.summary(facts)).unwrap_or_default()
 }
 
 fn content(operator: &Principal, facts: Option<&Facts>, missing: String, limit: usize) -> Content {

@@ -1,5 +1,6 @@
 //! Agents and operators at the operator door: listing, adding, suspending, revoking. On the ledger first, always.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::extract::{Path, State as Shared};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{Fault, append, require};
 use crate::gate::Gate;
-use crate::principal::{Kind, Principal, Role, Standing};
+use crate::principal::{Kind, Newcomer, Principal, Role, Standing};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,13 +21,18 @@ pub(super) struct NewPrincipal {
     #[serde(default)]
     owner: String,
     role: Option<Role>,
+    #[serde(default)]
+    groups: BTreeSet<String>,
 }
 
 pub(super) async fn list(Shared(gate): Shared<Arc<Gate>>, Path(kind): Path<String>) -> Result<Json<Value>, Fault> {
     let list = gate.principals.list(kind_of(&kind)?);
     let list: Vec<Value> = list
         .iter()
-        .map(|each| json!({"name": each.name, "owner": each.owner, "role": each.role, "standing": each.standing}))
+        .map(|each| {
+            let (groups, standing) = (&each.groups, each.standing);
+            json!({"name": each.name, "owner": each.owner, "role": each.role, "groups": groups, "standing": standing})
+        })
         .collect();
     Ok(Json(json!({ kind: list })))
 }
@@ -41,11 +47,13 @@ pub(super) async fn add(
     let kind = kind_of(&kind)?;
     let conflict = |error: anyhow::Error| Fault(StatusCode::CONFLICT, format!("{error:#}"));
     let role = (kind == Kind::Operator).then(|| new.role.unwrap_or(Role::Reviewer));
-    gate.principals.check_free(kind, &new.name).map_err(conflict)?;
+    let new = Newcomer { kind, name: new.name, owner: new.owner, role, groups: new.groups };
+    gate.principals.check_free(&new).map_err(conflict)?;
     // On the ledger first: nobody holds a token that no record tells of.
-    append(&gate, registration(kind, &new.name, &new.owner, role).with("by", operator.name.as_str())).await?;
-    let token = gate.principals.add(kind, &new.name, &new.owner, role).map_err(conflict)?;
-    Ok(Json(json!({"name": new.name, "token": token})))
+    append(&gate, registration(&new).with("by", operator.name.as_str())).await?;
+    let name = new.name.clone();
+    let token = gate.principals.add(new).map_err(conflict)?;
+    Ok(Json(json!({"name": name, "token": token})))
 }
 
 pub(super) async fn set_standing(
@@ -75,15 +83,15 @@ pub(super) async fn set_standing(
 }
 
 /// The event that registers a principal.
-pub fn registration(kind: Kind, name: &str, owner: &str, role: Option<Role>) -> Draft {
-    let event = match kind {
-        Kind::Agent => EventType::AgentRegistered,
-        Kind::Operator => EventType::OperatorAdded,
-    };
-    let draft = principal_draft(event, kind, name);
-    match role {
-        Some(role) => draft.with("role", json!(role)),
-        None => draft.with("owner", owner),
+pub fn registration(new: &Newcomer) -> Draft {
+    match new.kind {
+        Kind::Agent => {
+            principal_draft(EventType::AgentRegistered, new.kind, &new.name).with("owner", new.owner.as_str())
+        }
+        Kind::Operator => {
+            let draft = principal_draft(EventType::OperatorAdded, new.kind, &new.name).with("role", json!(new.role));
+            if new.groups.is_empty() { draft } else { draft.with("groups", json!(new.groups)) }
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::vote::{check_rationale, check_voter};
 use super::{Fault, append, known, shown};
 use crate::gate::Gate;
 use crate::principal::Principal;
-use crate::{exchange, record};
+use crate::{parked, record};
 
 #[derive(Clone, Copy, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -64,7 +64,7 @@ pub(super) async fn retry(
     Json(given): Json<Retry>,
 ) -> Result<Json<Value>, Fault> {
     let intent = unknown(&gate, &operator, &id, &given.rationale)?;
-    let opened = exchange::hold_again(&gate, &intent, &operator.name, given.rationale.trim()).await;
+    let opened = parked::hold_again(&gate, &intent, &operator.name, given.rationale.trim()).await;
     let opened = opened.map_err(|refusal| {
         let why = if refusal.cause().is_empty() { refusal.answer().detail } else { refusal.cause().to_owned() };
         Fault(StatusCode::CONFLICT, why)

@@ -13,7 +13,7 @@ use super::{Fault, append, internal, known, require, shown};
 use crate::gate::Gate;
 use crate::hold::{self, text};
 use crate::principal::{Kind, Principal, Role};
-use crate::{exchange, record};
+use crate::{parked, record};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,6 +38,7 @@ pub(super) async fn held_request(
     let body = facts.body.bytes();
     let shown = body.get(..body.len().min(SHOWN_BODY_BYTES)).unwrap_or_default();
     Ok(Json(json!({
+        "summary": gate.rulebook().rules.summary(&facts),
         "method": facts.method,
         "url": format!("{}{}", facts.authority, facts.path),
         "query": facts.query,
@@ -86,7 +87,7 @@ pub(super) async fn vote(
                 hold::forget(&task, &intent).await;
             }
         }
-        exchange::resume(&task, &intent).await.map_err(|refusal| {
+        parked::resume(&task, &intent).await.map_err(|refusal| {
             let why = if refusal.cause().is_empty() { refusal.answer().detail } else { refusal.cause().to_owned() };
             Fault(StatusCode::SERVICE_UNAVAILABLE, format!("the vote is recorded, but nothing was sent: {why}"))
         })
@@ -102,7 +103,7 @@ fn check_vote(gate: &Gate, operator: &Principal, intent: &Intent, given: &VoteBo
     if given.digest != text(&intent.opened.data, "digest") || given.reasons != text(&intent.opened.data, "reasons") {
         return conflict("this is not what is held now; look at the intent again and vote on what it shows");
     }
-    if exchange::is_expired(gate, intent) {
+    if parked::is_expired(gate, intent) {
         return conflict("this intent has expired");
     }
     Ok(())
@@ -120,8 +121,9 @@ pub(super) fn check_rationale(rationale: &str) -> Result<(), Fault> {
 /// Whether an operator may vote on an intent at all.
 pub(super) fn check_voter(gate: &Gate, operator: &Principal, intent: &Intent) -> Result<(), Fault> {
     require(operator, Role::Reviewer)?;
-    let owner = gate.principals.named(Kind::Agent, &intent.agent_id).map(|agent| agent.owner);
-    if owner.is_some_and(|owner| owner.trim().eq_ignore_ascii_case(&operator.name)) {
+    let registered = gate.principals.named(Kind::Agent, &intent.agent_id).map(|agent| agent.owner);
+    let described = gate.rulebook().rules.manifest(&intent.agent_id).and_then(|manifest| manifest.owner.clone());
+    if registered.into_iter().chain(described).any(|owner| owner.trim().eq_ignore_ascii_case(&operator.name)) {
         return Err(Fault(StatusCode::FORBIDDEN, "the owner of an agent cannot vote on its requests".to_owned()));
     }
     Ok(())

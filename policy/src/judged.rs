@@ -1,0 +1,158 @@
+//! What the rules say about one call of a request.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::calls::Call;
+use crate::case::Case;
+use crate::content::Content;
+use crate::decide::{Basis, Match, Verdict};
+use crate::destination::Effect;
+use crate::dlp::Findings;
+use crate::extract::Reading;
+use crate::json::Unreadable;
+use crate::policy::{Judgement, Policy};
+use crate::profile::ProfileKind;
+use crate::risk::Risk;
+use crate::rules::Rules;
+use crate::texts::Wording;
+
+/// One call, judged. At least one rule spoke.
+#[derive(Debug)]
+pub(crate) struct Judged<'r> {
+    /// Its destination's key.
+    pub(crate) key: String,
+    pub(crate) policy: Option<&'r Policy>,
+    pub(crate) rules: Vec<Match>,
+    pub(crate) risk: Option<Risk>,
+    effect: Option<Effect>,
+    profile: Option<ProfileKind>,
+    measured: BTreeMap<String, String>,
+}
+
+// === impl Rules ===
+
+impl Rules {
+    /// Judges one call by its own content and the wording of the whole request.
+    pub(crate) fn judge<'a>(
+        &'a self,
+        call: &'a Call<'_>,
+        content: &'a Content<'a>,
+        whole: &'a Wording<'a>,
+        now: Timestamp,
+    ) -> Judged<'a> {
+        let manifest = self.manifest(&content.facts().agent);
+        let key = call.key.clone();
+        let Some(destination) = call.destination.as_deref() else {
+            let rules = vec![unknown_call(&key)];
+            return Judged {
+                key,
+                policy: None,
+                rules,
+                risk: None,
+                effect: None,
+                profile: None,
+                measured: BTreeMap::new(),
+            };
+        };
+        let case = Case::new(destination, content, whole, (manifest, now));
+        let policy = self.policy(&destination.policy);
+        let Judgement { mut rules, findings, risk } = match policy {
+            Some(policy) => policy.judge(&case),
+            None => Judgement { rules: vec![missing_policy(&destination.policy)], ..Judgement::default() },
+        };
+        if rules.is_empty() {
+            rules.push(default_rule(destination.effect));
+        }
+        rules.extend(manifest.into_iter().flat_map(|manifest| manifest.judge(destination)));
+        rules.extend(call.fault.map(|(verdict, why)| unreadable_calls(verdict, why)));
+        let measured = case.readings.iter().map(|(name, reading)| (name.clone(), show(name, reading, policy)));
+        let measured = measured.chain(findings.into_iter().flat_map(show_findings)).collect();
+        let profile = destination.profile.as_ref().map(|profile| profile.kind);
+        Judged { key, policy, rules, risk, effect: Some(destination.effect), profile, measured }
+    }
+}
+
+// === impl Judged ===
+
+impl Judged<'_> {
+    /// The strictest of its rules.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        self.rules.iter().map(|rule| rule.verdict).max()
+    }
+
+    /// What a decision rests on when this call is the strictest.
+    pub(crate) fn into_basis(self, destinations_hash: &str, digest: String) -> Basis {
+        Basis {
+            destination: Some(self.key),
+            effect: self.effect,
+            profile: self.profile,
+            policy: self.policy.map(|policy| policy.id.clone()),
+            policy_hash: self.policy.map(|policy| policy.hash.clone()),
+            environment: self.policy.and_then(|policy| policy.environment.clone()),
+            destinations_hash: destinations_hash.to_owned(),
+            manifest_hash: None,
+            rules: self.rules,
+            measured: self.measured,
+            dlp: self.policy.and_then(Policy::dlp_hash).map(str::to_owned),
+            risk: self.risk,
+            digest,
+        }
+    }
+}
+
+fn show(name: &str, reading: &Result<Reading, Unreadable>, policy: Option<&Policy>) -> String {
+    let limited = policy.is_some_and(|policy| policy.limits(name));
+    let reading = match reading {
+        Ok(reading) if limited => reading.number(name).map(|_| reading),
+        Ok(reading) => Ok(reading),
+        Err(why) => Err(*why),
+    };
+    reading.map_or_else(|why| format!("unmeasurable: {why}"), Reading::to_string)
+}
+
+fn show_findings(findings: Findings) -> Vec<(String, String)> {
+    match findings {
+        Ok(found) => found.into_iter().map(|((_, id), count)| (format!("dlp.{id}"), count.to_string())).collect(),
+        Err(why) => vec![("dlp".to_owned(), format!("unmeasurable: {why}"))],
+    }
+}
+
+/// What holds when no rule speaks.
+fn default_rule(effect: Effect) -> Match {
+    let (verdict, reason, remedy) = match effect {
+        Effect::Read => (Verdict::Allow, "no rule speaks, and reading is allowed", "nothing"),
+        Effect::ExternalMutation | Effect::Notification | Effect::Payment | Effect::Write => {
+            (Verdict::Hold, "no rule speaks, and the request changes something", "wait for a reviewer")
+        }
+    };
+    Match { rule: "default.effect".to_owned(), verdict, reason: reason.to_owned(), remedy: remedy.to_owned() }
+}
+
+fn missing_policy(id: &str) -> Match {
+    Match {
+        rule: "policy.missing".to_owned(),
+        verdict: Verdict::Deny,
+        reason: format!("the policy `{id}` is not loaded"),
+        remedy: "ask the operator to load it".to_owned(),
+    }
+}
+
+fn unknown_call(key: &str) -> Match {
+    Match {
+        rule: "calls.unknown".to_owned(),
+        verdict: Verdict::Deny,
+        reason: format!("no entry of `calls` means `{key}`"),
+        remedy: "ask the operator to add an entry for it".to_owned(),
+    }
+}
+
+fn unreadable_calls(verdict: Verdict, why: Unreadable) -> Match {
+    Match {
+        rule: "calls.unreadable".to_owned(),
+        verdict,
+        reason: format!("what the request calls cannot be read: {why}"),
+        remedy: "send one plain call".to_owned(),
+    }
+}

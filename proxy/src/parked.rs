@@ -1,0 +1,146 @@
+//! A request that was held, after something happened to it: a vote, a restart, silence until its time was over.
+//!
+//! It is decided again by the same [`decide`](crate::exchange::decide) on the policy in force now, and carried out by the
+//! same executor as a live one. Nothing here is a way around either.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use ledger::{EventType, Intent, State};
+use policy::{Decision, NoResponse};
+
+use crate::agent;
+use crate::body::Share;
+use crate::exchange::decide;
+use crate::gate::Gate;
+use crate::hold::{self, Retried};
+use crate::permit::Order;
+use crate::record::{self, Trace};
+use crate::refusal::Refusal;
+use crate::relay::{self, Sink};
+use crate::trust::Offer;
+
+/// A vote arrived, or the gate started again: decides anew on an intent, and carries it out when that is allowed.
+///
+/// # Errors
+/// Why it could not be decided or recorded; the intent stays as it is then.
+pub async fn resume(gate: &Arc<Gate>, id: &str) -> Result<(), Refusal> {
+    let Some(intent) = gate.ledger.intent(id) else { return Ok(()) };
+    match intent.state {
+        State::Approved | State::Held if !is_expired(gate, &intent) => decide_again(gate, &intent).await,
+        State::Approved
+        | State::Blocked
+        | State::Cancelled
+        | State::Executing
+        | State::Expired
+        | State::Failed
+        | State::Held
+        | State::Rejected
+        | State::Succeeded
+        | State::Unknown => Ok(()),
+    }
+}
+
+/// Nobody decided in time: it ends, unless its policy said otherwise when it was held and says so still.
+///
+/// # Errors
+/// Why it could not be recorded, or the ledger's word that somebody decided just now.
+pub async fn unanswered(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> {
+    let said = &intent.opened.data;
+    let ends = intent.state != State::Held || ["", "reject"].contains(&hold::text(said, "on_no_response").as_str());
+    let served = agent::still_served(&gate.principals, &intent.agent_id).is_ok();
+    if !ends
+        && served
+        && let Ok((mut facts, trace)) = hold::unpark(gate, intent).await
+    {
+        facts.unanswered = true;
+        let rulebook = gate.rulebook();
+        match decide(&rulebook, &facts) {
+            Decision::Allow(grant) => {
+                let order =
+                    Order { facts, grant, rulebook, trace, intent: None, offer: Offer::Any, share: Share::default() };
+                return carry_out(gate, intent, order).await;
+            }
+            Decision::Hold(hold) if hold.no_response == NoResponse::Defer && !said.contains_key("deferred") => {
+                let again = hold::held_draft(&facts, &hold, &trace).intent(&intent.id).with("deferred", true);
+                return record::durable(gate, vec![again], None).await.map(|_| ());
+            }
+            Decision::Deny(_) | Decision::Hold(_) => {}
+        }
+    }
+    record::durable(gate, vec![record::about_intent(EventType::ApprovalExpired, intent)], None).await?;
+    hold::forget(gate, &intent.id).await;
+    Ok(())
+}
+
+async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> {
+    let unsealed = hold::unpark(gate, intent).await;
+    let (facts, trace) = unsealed.map_err(|error| Refusal::LedgerUnavailable(format!("{error:#}")))?;
+    agent::still_served(&gate.principals, &facts.agent)?;
+    let rulebook = gate.rulebook();
+    match decide(&rulebook, &facts) {
+        Decision::Allow(grant) => {
+            let order =
+                Order { facts, grant, rulebook, trace, intent: None, offer: Offer::Any, share: Share::default() };
+            carry_out(gate, intent, order).await
+        }
+        Decision::Deny(denial) => {
+            let denied = match hold::denial_of_a_reviewer(intent, &facts) {
+                Some(denied) => denied,
+                None => record::decision(EventType::DecisionDenied, &trace, &facts, &denial.basis).intent(&intent.id),
+            };
+            record::durable(gate, vec![denied], None).await?;
+            hold::forget(gate, &intent.id).await;
+            Ok(())
+        }
+        // The reasons shown are not the reasons now, or the votes given are not enough any more: it is held anew.
+        Decision::Hold(hold)
+            if intent.state == State::Approved || hold.reasons != hold::text(&intent.opened.data, "reasons") =>
+        {
+            let again = hold::held_draft(&facts, &hold, &trace).intent(&intent.id);
+            record::durable(gate, vec![again], None).await.map(|_| ())
+        }
+        Decision::Hold(_) => Ok(()),
+    }
+}
+
+/// Holds the request of an intent whose outcome nobody knows once more, as a new intent that needs votes of its own.
+///
+/// # Errors
+/// When the request is no longer kept, or policy would not hold it now.
+pub async fn hold_again(gate: &Gate, intent: &Intent, operator: &str, rationale: &str) -> Result<String, Refusal> {
+    let unsealed = hold::unpark(gate, intent).await;
+    let (mut facts, old) = unsealed.map_err(|error| Refusal::LedgerRefused(format!("{error:#}")))?;
+    facts.votes.clear();
+    agent::still_served(&gate.principals, &facts.agent)?;
+    let trace = Trace { correlation: record::correlation()?, ..old };
+    match decide(&gate.rulebook(), &facts) {
+        Decision::Hold(hold) => {
+            let again = Retried { of: &intent.id, by: operator, rationale };
+            hold::park(gate, &facts, &hold, &trace, Some(again)).await
+        }
+        Decision::Allow(_) => {
+            Err(Refusal::LedgerRefused("policy no longer holds this; the agent may send it again itself".to_owned()))
+        }
+        Decision::Deny(denial) => Err(Refusal::Denied(Box::new((denial, facts)))),
+    }
+}
+
+/// Records that an intent is granted, and starts to carry it out.
+async fn carry_out(gate: &Arc<Gate>, intent: &Intent, order: Order) -> Result<(), Refusal> {
+    if intent.state == State::Held {
+        let granted = record::about_intent(EventType::ApprovalGranted, intent);
+        record::durable(gate, vec![granted], None).await?;
+        ledger::crash::point("approval.granted");
+    }
+    let order = Order { intent: Some(intent.id.clone()), ..order };
+    gate.tasks.spawn(relay::execute(Arc::clone(gate), order, Sink::Mailbox));
+    Ok(())
+}
+
+/// Whether nobody may decide on it any more. Time never goes back: the ledger's last entry counts too.
+pub fn is_expired(gate: &Gate, intent: &Intent) -> bool {
+    let now = Timestamp::now().max(gate.ledger.head().ts);
+    let expires = hold::text(&intent.opened.data, "expires_at").parse::<Timestamp>();
+    expires.map_or(true, |expires| expires <= now)
+}
