@@ -13,6 +13,8 @@ mod attacks;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod budgets;
+#[cfg(test)]
 mod endings;
 #[cfg(test)]
 mod evidence;

@@ -24,6 +24,8 @@ pub(crate) struct Case<'a> {
     pub(crate) now: Timestamp,
     /// How much harm the agent may do by what it is, if that was said.
     pub(crate) tier: Option<Tier>,
+    /// With whom the agent shares budgets.
+    pub(crate) group: Option<&'a str>,
     whole: &'a Wording<'a>,
     fields: OnceCell<Result<Fields<'a>, Unreadable>>,
 }
@@ -50,8 +52,9 @@ impl<'a> Case<'a> {
         (manifest, now): (Option<&'a Manifest>, Timestamp),
     ) -> Self {
         let tier = manifest.map(|manifest| manifest.tier);
+        let group = manifest.and_then(|manifest| manifest.group.as_deref());
         let readings = destination.measures().map(|(name, measure)| (name.to_owned(), measure.read(name, content)));
-        Self { destination, content, readings: readings.collect(), now, tier, whole, fields: OnceCell::new() }
+        Self { destination, content, readings: readings.collect(), now, tier, group, whole, fields: OnceCell::new() }
     }
 
     /// Every text of the request.

@@ -15,6 +15,7 @@ use crate::content::Content;
 use crate::destination::{Destination, Effect};
 use crate::facts::{Facts, Vote};
 use crate::judged::Judged;
+use crate::limit::{Once, Reservation};
 use crate::profile::ProfileKind;
 use crate::risk::{Level, Risk};
 use crate::rules::Rules;
@@ -109,6 +110,8 @@ pub struct Grant {
     destination: String,
     credential: Option<String>,
     votes: Vec<Vote>,
+    reservations: Vec<Reservation>,
+    once: Option<Once>,
 }
 
 /// A refusal by policy.
@@ -206,6 +209,16 @@ impl Grant {
         self.credential.as_deref()
     }
 
+    /// What it takes of budgets and rates: all of it, or it must not be used.
+    pub fn reservations(&self) -> &[Reservation] {
+        &self.reservations
+    }
+
+    /// The side effect that it may have once.
+    pub fn once(&self) -> Option<&Once> {
+        self.once.as_ref()
+    }
+
     /// The approvals that carried it; empty when no rule held the request.
     pub fn votes(&self) -> &[Vote] {
         &self.votes
@@ -256,6 +269,8 @@ impl Rules {
             rules.extend(said.into_iter().map(|rule| if several { named(rule) } else { rule }));
         }
         let holding = Terms::of(&judged);
+        let reservations = judged.iter_mut().flat_map(|call| std::mem::take(&mut call.reservations)).collect();
+        let dedupe = judged.iter().filter_map(|call| call.policy?.dedupe).max();
         let Some(strictest) = judged.into_iter().next() else {
             return Decision::Deny(Denial { basis: self.unknown(facts), rpc: None });
         };
@@ -268,8 +283,9 @@ impl Rules {
         let manifest_hash = self.manifest(&facts.agent).map(|manifest| manifest.hash.clone());
         let basis = Basis { rules, manifest_hash, ..strictest.into_basis(self.destinations_hash(), digest) };
         let grant = |basis, votes| {
+            let once = dedupe.map(|seconds| Once { key: format!("dedupe/{key}/{}", facts.side_effect()), seconds });
             let credential = destination.credential.clone();
-            Decision::Allow(Grant { basis, destination: key, credential, votes })
+            Decision::Allow(Grant { basis, destination: key, credential, votes, reservations, once })
         };
         match (basis.rules.first().map(|rule| rule.verdict), holding) {
             (Some(Verdict::Allow), _) => grant(basis, Vec::new()),

@@ -8,6 +8,7 @@ use std::fmt;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use serde::Serialize;
+use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::authority::Authority;
@@ -139,6 +140,13 @@ impl Facts {
         sha256_hex(&canonical)
     }
 
+    /// What it does, whoever asks and in whatever headers: SHA-256 in hex over the JSON list of method, authority, path,
+    /// query and body digest.
+    pub(crate) fn side_effect(&self) -> String {
+        let done = json!([self.method, self.authority.to_string(), self.path, self.query, self.body.sha256]);
+        sha256_hex(done.to_string().as_bytes())
+    }
+
     /// All values of a header, in order; `name` in lower case.
     pub(crate) fn header<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.headers.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
@@ -155,7 +163,6 @@ const DIGESTED_BYTES: usize = 1024;
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
 
     use super::*;
     use crate::authority::Scheme;

@@ -12,6 +12,7 @@ use crate::destination::Effect;
 use crate::dlp::Findings;
 use crate::extract::Reading;
 use crate::json::Unreadable;
+use crate::limit::Reservation;
 use crate::policy::{Judgement, Policy};
 use crate::profile::ProfileKind;
 use crate::risk::Risk;
@@ -26,6 +27,8 @@ pub(crate) struct Judged<'r> {
     pub(crate) policy: Option<&'r Policy>,
     pub(crate) rules: Vec<Match>,
     pub(crate) risk: Option<Risk>,
+    /// What a grant takes for it.
+    pub(crate) reservations: Vec<Reservation>,
     effect: Option<Effect>,
     profile: Option<ProfileKind>,
     measured: BTreeMap<String, String>,
@@ -51,6 +54,7 @@ impl Rules {
                 policy: None,
                 rules,
                 risk: None,
+                reservations: Vec::new(),
                 effect: None,
                 profile: None,
                 measured: BTreeMap::new(),
@@ -58,7 +62,7 @@ impl Rules {
         };
         let case = Case::new(destination, content, whole, (manifest, now));
         let policy = self.policy(&destination.policy);
-        let Judgement { mut rules, findings, risk } = match policy {
+        let Judgement { mut rules, findings, risk, reservations } = match policy {
             Some(policy) => policy.judge(&case),
             None => Judgement { rules: vec![missing_policy(&destination.policy)], ..Judgement::default() },
         };
@@ -70,7 +74,7 @@ impl Rules {
         let measured = case.readings.iter().map(|(name, reading)| (name.clone(), show(name, reading, policy)));
         let measured = measured.chain(findings.into_iter().flat_map(show_findings)).collect();
         let profile = destination.profile.as_ref().map(|profile| profile.kind);
-        Judged { key, policy, rules, risk, effect: Some(destination.effect), profile, measured }
+        Judged { key, policy, rules, risk, reservations, effect: Some(destination.effect), profile, measured }
     }
 }
 

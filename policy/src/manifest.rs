@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Deserialize;
 
 use crate::decide::{Match, Verdict};
-use crate::destination::{Destination, Effect};
+use crate::destination::{Destination, Effect, is_key};
 use crate::document::Source;
 use crate::facts::sha256_hex;
 use crate::fault::{Code, Fault, Faults};
@@ -26,6 +26,8 @@ struct ManifestFile {
     version: Option<String>,
     /// What it runs on.
     runtime: Option<String>,
+    /// Whose budgets it shares.
+    group: Option<String>,
     #[serde(default)]
     risk_tier: Tier,
     capabilities: Option<BTreeSet<ProfileKind>>,
@@ -51,6 +53,7 @@ pub struct Manifest {
     pub owner: Option<String>,
     /// SHA-256 in hex over the bytes of its file.
     pub hash: String,
+    pub(crate) group: Option<String>,
     pub(crate) tier: Tier,
     capabilities: Option<BTreeSet<ProfileKind>>,
     destinations: Option<Vec<Glob>>,
@@ -103,6 +106,14 @@ impl Manifest {
                 "write a name or an address",
             );
         }
+        if file.group.as_deref().is_some_and(|group| !is_key(group)) {
+            faults.note(
+                &[Step::Key("group")],
+                Code::BadKey,
+                "this is no name of a group",
+                "use lower-case letters, digits and `-`",
+            );
+        }
         let empty = [
             ("capabilities", file.capabilities.as_ref().is_some_and(BTreeSet::is_empty)),
             ("allowed_destinations", file.allowed_destinations.as_ref().is_some_and(Vec::is_empty)),
@@ -118,6 +129,7 @@ impl Manifest {
         }
         Self {
             owner: file.owner,
+            group: file.group,
             tier: file.risk_tier,
             hash: sha256_hex(source.text.as_bytes()),
             capabilities: file.capabilities,

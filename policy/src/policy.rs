@@ -18,6 +18,7 @@ use crate::document::Source;
 use crate::extract::RECIPIENTS;
 use crate::facts::sha256_hex;
 use crate::fault::{Code, Faults};
+use crate::limit::{LimitsOverTime, Reservation};
 use crate::policy_file::{FieldCheckEntry, PolicyFile, RequireApproval};
 use crate::profile::ProfileKind;
 use crate::recipients::{self, Recipients};
@@ -44,6 +45,8 @@ pub(crate) struct Policy {
     pub(crate) approvers: Option<BTreeSet<String>>,
     pub(crate) no_response: NoResponse,
     pub(crate) expiry: SignedDuration,
+    /// How long the same side effect is not had again.
+    pub(crate) dedupe: Option<u32>,
     types: Option<AllowedTypes>,
     terms: Option<Terms>,
     dlp: Option<Dlp>,
@@ -56,6 +59,7 @@ pub(crate) struct Policy {
     recipients: Option<Recipients>,
     profile: Option<ProfileKind>,
     risk: Option<RiskLimits>,
+    over_time: LimitsOverTime,
 }
 
 /// What a policy says about one request.
@@ -66,6 +70,8 @@ pub(crate) struct Judgement {
     /// The sensitive data found, where it was looked for.
     pub(crate) findings: Option<Findings>,
     pub(crate) risk: Option<Risk>,
+    /// What a grant takes.
+    pub(crate) reservations: Vec<Reservation>,
 }
 
 // === impl Policy ===
@@ -82,6 +88,7 @@ impl Policy {
             approvals: file.require_approvals.unwrap_or(1),
             approvers: file.approvers.map(|groups| groups.into_iter().collect()),
             no_response: file.on_no_response.unwrap_or_default(),
+            dedupe: file.dedupe_seconds,
             expiry: SignedDuration::from_mins(i64::from(file.expiry_minutes.unwrap_or(DEFAULT_EXPIRY))),
             types: file.allowed_types.map(|entries| AllowedTypes::compile(&entries, faults)),
             terms: file.block_if_terms.and_then(|terms| compile_terms(&terms, faults)),
@@ -93,6 +100,7 @@ impl Policy {
             watched: Watched::compile(file.require_approval_for, faults),
             templates: file.require_approval_if_template_error.filter(|on| *on).and_then(|_| Templates::compile()),
             risk: file.risk.map(|entry| RiskLimits::compile(&entry, faults)),
+            over_time: LimitsOverTime::compile(file.rate_limits, file.budgets, faults),
             profile: file.require_profile,
             recipients: file.allowed_recipients.map(|entries| Recipients::compile(&entries, faults)),
         }
@@ -102,12 +110,12 @@ impl Policy {
     pub(crate) fn needed(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let watched = self.watched.names().map(|name| (approval_for::KEY, name));
         let recipients = self.recipients.iter().map(|_| (recipients::KEY, RECIPIENTS));
-        self.thresholds.names().chain(watched).chain(recipients)
+        self.thresholds.names().chain(watched).chain(recipients).chain(self.over_time.names())
     }
 
     /// Whether a rule needs the value of this name as a number.
     pub(crate) fn limits(&self, name: &str) -> bool {
-        self.thresholds.names().any(|(_, limited)| limited == name)
+        self.thresholds.names().chain(self.over_time.names()).any(|(_, limited)| limited == name)
     }
 
     /// What every rule says, in the order of this function, and what it rests on.
@@ -136,7 +144,9 @@ impl Policy {
         let risk = Risk::of(case, findings.as_ref());
         let risky = self.risk.as_ref().and_then(|limits| limits.judge(&risk));
         rules.extend(risky.map(|opinion| self.speak("risk", opinion)));
-        Judgement { rules, findings, risk: Some(risk) }
+        let (reservations, opinion) = self.over_time.reserve(&self.id, case);
+        rules.extend(opinion.map(|opinion| self.speak("limits", opinion)));
+        Judgement { rules, findings, risk: Some(risk), reservations }
     }
 
     /// The hash of its detectors of sensitive data.
@@ -217,6 +227,14 @@ fn check_file(id: &str, file: &PolicyFile, faults: &mut Faults<'_>) {
         let remedy = "list groups of operators, in lower-case letters, digits and `-`, or remove the key";
         faults.note(&[Step::Key("approvers")], Code::BadKey, "this is no list of groups", remedy);
     }
+    if file.dedupe_seconds.is_some_and(|seconds| !(1..=MAX_DEDUPE).contains(&seconds)) {
+        faults.note(
+            &[Step::Key("dedupe_seconds")],
+            Code::OutOfRange,
+            "the time is not 1 second to 30 days",
+            "choose a time in that range",
+        );
+    }
     if file.require_approvals.is_some_and(|count| !(1..=MAX_APPROVALS).contains(&count)) {
         let remedy = "choose a number in that range";
         faults.note(&[Step::Key("require_approvals")], Code::OutOfRange, "the number is not 1 to 20", remedy);
@@ -295,4 +313,5 @@ const PROFILE: &str = "require_profile";
 const TEMPLATE: &str = "require_approval_if_template_error";
 const DEFAULT_EXPIRY: u32 = 60;
 const MAX_EXPIRY: u32 = 10_080;
+const MAX_DEDUPE: u32 = 2_592_000;
 const MAX_APPROVALS: u32 = 20;

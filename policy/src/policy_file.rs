@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer};
 use crate::decide::NoResponse;
 use crate::decide::Verdict;
 use crate::decimal::Decimal;
+use crate::limit::{BudgetEntry, RateLimitsEntry};
 use crate::profile::ProfileKind;
 
 /// `policies/ID.yaml`, or what one environment changes of it.
@@ -35,6 +36,9 @@ pub(crate) struct PolicyFile {
     pub(crate) allowed_recipients: Option<Vec<String>>,
     pub(crate) require_profile: Option<ProfileKind>,
     pub(crate) risk: Option<RiskEntry>,
+    pub(crate) rate_limits: Option<RateLimitsEntry>,
+    pub(crate) budgets: Option<Vec<BudgetEntry>>,
+    pub(crate) dedupe_seconds: Option<u32>,
     pub(crate) expiry_minutes: Option<u32>,
     pub(crate) require_approvals: Option<u32>,
     pub(crate) approvers: Option<Vec<String>>,
@@ -208,6 +212,9 @@ impl PolicyFile {
             allowed_recipients: changes.allowed_recipients.or(base.allowed_recipients),
             require_profile: changes.require_profile.or(base.require_profile),
             risk: changes.risk.or(base.risk),
+            rate_limits: changes.rate_limits.or(base.rate_limits),
+            budgets: changes.budgets.or(base.budgets),
+            dedupe_seconds: changes.dedupe_seconds.or(base.dedupe_seconds),
             expiry_minutes: changes.expiry_minutes.or(base.expiry_minutes),
             require_approvals: changes.require_approvals.or(base.require_approvals),
             approvers: changes.approvers.or(base.approvers),

@@ -72,6 +72,10 @@ struct Expected {
     risk: Option<u32>,
     profile: Option<String>,
     summary: Option<String>,
+    /// Each as `KEY: AMOUNT of LIMIT in SECONDS`.
+    reservations: Option<Vec<String>>,
+    /// How long the same side effect is not had again.
+    once_for: Option<u32>,
 }
 
 #[test]
@@ -126,6 +130,15 @@ fn check(name: &str, rules: &Rules, request: &Request) {
     }
     if expected.risk.is_some() {
         assert_eq!(basis.risk.as_ref().map(|risk| risk.score), expected.risk, "{name}: {:?}", basis.risk);
+    }
+    if let (Decision::Allow(grant), Some(expected)) = (&decision, &expected.reservations) {
+        let show = |each: &policy::Reservation| {
+            format!("{}: {} of {} in {}", each.key, each.amount, each.limit, each.window_seconds)
+        };
+        assert_eq!(&grant.reservations().iter().map(show).collect::<Vec<_>>(), expected, "{name}");
+    }
+    if let (Decision::Allow(grant), Some(expected)) = (&decision, expected.once_for) {
+        assert_eq!(grant.once().map(|once| once.seconds), Some(expected), "{name}");
     }
     if expected.profile.is_some() {
         assert_eq!(basis.profile.map(|profile| profile.to_string()), expected.profile, "{name}");

@@ -65,6 +65,11 @@ enum Command {
     },
     /// Print a code that opens the operator pages in a browser, once
     Login,
+    /// Stop an agent, a destination or everything at once, or let it go on
+    Kill {
+        #[command(subcommand)]
+        what: KillCommand,
+    },
     /// Load destinations and policies again
     Reload,
     /// Read, verify or rebuild the ledger
@@ -187,6 +192,29 @@ enum PrincipalCommand {
 }
 
 #[derive(Subcommand)]
+enum KillCommand {
+    /// Refuse from now on what is named; everything when nothing is
+    On(Switch),
+    /// Let go on what was stopped, named as it was
+    Off(Switch),
+    /// List what is stopped
+    List,
+}
+
+#[derive(Args)]
+struct Switch {
+    /// Only this agent
+    #[arg(long)]
+    agent: Option<String>,
+    /// Only this destination, by its key; a key with calls stands for all of them
+    #[arg(long)]
+    destination: Option<String>,
+    /// Why; stands on the ledger
+    #[arg(long)]
+    rationale: String,
+}
+
+#[derive(Subcommand)]
 enum LedgerCommand {
     /// Print the newest events, or those after a number, in order
     Tail(LedgerTail),
@@ -301,6 +329,7 @@ fn run(line: Line) -> Result<Exit> {
             Command::Agents { what } => ask::principals(home?, "agents", &what, json).await,
             Command::Operators { what } => ask::principals(home?, "operators", &what, json).await,
             Command::Login => ask::login(home?, json).await,
+            Command::Kill { what } => ask::kill(home?, &what, json).await,
             Command::Reload => ask::reload(home?).await,
             Command::Ledger { what } => ledger::run(home?, &what, json).await,
             Command::Export(what) => evidence::export(home?, &what).await,

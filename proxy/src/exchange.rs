@@ -21,7 +21,7 @@ use crate::dialect::Dialect;
 use crate::flood::Source;
 use crate::gate::Gate;
 use crate::limits::Limits;
-use crate::permit::Order;
+use crate::permit::{Order, check_switches};
 use crate::record::Trace;
 use crate::refusal::Refusal;
 use crate::relay::{self, Sink};
@@ -180,7 +180,12 @@ async fn admit(gate: &Gate, rulebook: &Rulebook, facts: &Facts, trace: &Trace) -
     match decide(rulebook, facts) {
         Decision::Allow(grant) => Ok(Admitted::Go(Box::new(grant))),
         Decision::Deny(denial) => Err(Refusal::Denied(Box::new((denial, facts.clone())))),
-        Decision::Hold(hold) => Box::pin(hold::park(gate, facts, &hold, trace, None)).await.map(Admitted::Wait),
+        Decision::Hold(hold) => {
+            let key = hold.basis.destination.as_deref().unwrap_or_default();
+            let base = rulebook.destination_called(key, facts).map_or(key, |destination| destination.key.as_str());
+            check_switches(gate, &facts.agent, [key, base])?;
+            Box::pin(hold::park(gate, facts, &hold, trace, None)).await.map(Admitted::Wait)
+        }
     }
 }
 
@@ -241,9 +246,12 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::Busy(_)
         | Refusal::ClientGone
         | Refusal::Denied(_)
+        | Refusal::Duplicate(_)
         | Refusal::Expectation
         | Refusal::HeadTooLarge(_)
+        | Refusal::Killed(_)
         | Refusal::MethodRefused(_)
+        | Refusal::OverLimit(..)
         | Refusal::SlowRequest(_)
         | Refusal::TargetTooLong(_)
         | Refusal::TokenInRequest

@@ -97,7 +97,12 @@ fn refusal_draft(source: &Source<'_>, refused: &Refusal, trace: &Trace) -> Draft
     if let Some((what, severity)) = violation(refused) {
         draft = draft.with("kind", what).with("severity", severity);
     }
-    if let Refusal::Ambiguous(detail) | Refusal::AuthorityMismatch(detail) = refused {
+    if let Refusal::Ambiguous(detail)
+    | Refusal::AuthorityMismatch(detail)
+    | Refusal::Duplicate(detail)
+    | Refusal::Killed(detail)
+    | Refusal::OverLimit(detail, _) = refused
+    {
         draft = draft.with("detail", detail.as_str());
     }
     match source.agent {
@@ -133,14 +138,17 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         | Refusal::Cancelled(_)
         | Refusal::ClientGone
         | Refusal::Denied(_)
+        | Refusal::Duplicate(_)
         | Refusal::Expectation
         | Refusal::Expired(_)
         | Refusal::HeadTooLarge(_)
+        | Refusal::Killed(_)
         | Refusal::LedgerRefused(_)
         | Refusal::LedgerUnavailable(_)
         | Refusal::MethodRefused(_)
         | Refusal::NotFound
         | Refusal::NotIdentified
+        | Refusal::OverLimit(..)
         | Refusal::Pending(_)
         | Refusal::Rejected(..)
         | Refusal::SlowRequest(_)

@@ -10,6 +10,7 @@
 pub mod address;
 pub mod agent;
 pub mod ahead;
+pub mod answer;
 pub mod body;
 pub mod canonical;
 pub mod chunk;

@@ -43,6 +43,7 @@ mod principals;
 mod runs;
 mod session;
 mod settle;
+mod switches;
 mod visible;
 mod vote;
 
@@ -103,6 +104,8 @@ fn routes(gate: Arc<Gate>, guard: Arc<Guard>) -> Router {
         .route("/v1/stream", get(live::stream))
         .route("/v1/reload", post(reload))
         .route("/v1/verify", post(verify))
+        .route("/v1/switches", get(switches::list))
+        .route("/v1/switches/{way}", post(switches::turn))
         .route("/v1/{kind}", get(principals::list).post(principals::add))
         .route("/v1/{kind}/{name}/{standing}", post(principals::set_standing));
     let guarded = api

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ledger::Receipt;
+use ledger::{Draft, Once, Receipt, Reservation};
 use policy::{Facts, Grant};
 
 use crate::body::Share;
@@ -24,6 +24,18 @@ pub struct Permit {
     offer: Offer,
     /// Given back with the permit, when the request has been sent.
     _share: Share,
+}
+
+/// Refuses what an operator has stopped: for this agent, for a destination or one of its calls, or everything.
+///
+/// # Errors
+/// [`Refusal::Killed`].
+pub fn check_switches(gate: &Gate, agent: &str, keys: [&str; 2]) -> Result<(), Refusal> {
+    let switches = gate.ledger.kill_switches();
+    match keys.iter().find_map(|key| switches.hit(Some(agent), Some(key))) {
+        Some(switch) => Err(Refusal::Killed(switch.scope())),
+        None => Ok(()),
+    }
 }
 
 /// A request that policy allowed and that is about to be recorded.
@@ -51,15 +63,18 @@ impl Permit {
     /// Records that the order's grant allows exactly its facts, and returns only when that record is durable.
     ///
     /// # Errors
-    /// [`Refusal::LedgerUnavailable`] when the record could not be made durable in time, or the ledger refuses it (an
-    /// execution that is under way already); nothing may be sent then.
+    /// [`Refusal::LedgerUnavailable`] when the record could not be made durable in time, or the ledger refuses it: an
+    /// execution that is under way already, a limit without room, a duplicate, a kill switch. Nothing may be sent then.
     pub async fn record(gate: &Gate, order: Order) -> Result<(Permit, Ticket), Refusal> {
         let Order { facts, grant, rulebook, trace, intent, offer, share } = order;
         if facts.digest(grant.destination()) != grant.digest() {
             return Err(Refusal::LedgerUnavailable("the grant is for another request".to_owned()));
         }
         let ticket = Ticket::new(trace, intent, &facts, grant.destination());
-        let authorised = ticket.authorised(&facts, grant.basis());
+        if let Some(destination) = rulebook.destination_called(grant.destination(), &facts) {
+            check_switches(gate, &facts.agent, [grant.destination(), &destination.key])?;
+        }
+        let authorised = taking(ticket.authorised(&facts, grant.basis()), &grant)?;
         let receipt = record::durable(gate, vec![authorised], Some(&ticket)).await?.pop();
         let receipt = receipt.ok_or_else(|| Refusal::LedgerUnavailable("the ledger gave no receipt".to_owned()))?;
         ledger::crash::point("permit.recorded");
@@ -90,4 +105,21 @@ impl Permit {
     pub fn receipt(&self) -> &Receipt {
         &self.receipt
     }
+}
+
+/// The record that takes what its grant needs, or is not made at all.
+fn taking(draft: Draft, grant: &Grant) -> Result<Draft, Refusal> {
+    let reservation = |wanted: &policy::Reservation| {
+        let amount = |text: &str| text.parse().map_err(|_| Refusal::OverLimit(wanted.key.clone(), None));
+        Ok(Reservation {
+            key: wanted.key.clone(),
+            amount: amount(&wanted.amount)?,
+            limit: amount(&wanted.limit)?,
+            window_seconds: wanted.window_seconds,
+        })
+    };
+    let reservations = grant.reservations().iter().map(reservation).collect::<Result<Vec<_>, Refusal>>()?;
+    let once = grant.once().map(|once| Once { key: once.key.clone(), digest: None, seconds: once.seconds });
+    let draft = if reservations.is_empty() { draft } else { draft.reserving(&reservations) };
+    Ok(once.into_iter().fold(draft, |draft, once| draft.once(&[once])))
 }

@@ -196,16 +196,16 @@ pub async fn append_or_log(ledger: &Ledger, draft: Draft) {
 
 fn refusal(error: &AppendError) -> Refusal {
     match error {
+        AppendError::Duplicate { first } => Refusal::Duplicate(first.holder().to_owned()),
+        AppendError::Killed { switch } => Refusal::Killed(switch.scope()),
+        AppendError::OverBudget { key, retry_after_seconds } => Refusal::OverLimit(key.clone(), *retry_after_seconds),
         AppendError::AlreadyExecuting { .. }
-        | AppendError::Duplicate { .. }
         | AppendError::Illegal { .. }
-        | AppendError::Killed { .. }
         | AppendError::NoExecution { .. }
         | AppendError::NoStanding { .. }
         | AppendError::NotSwitchedOn
         | AppendError::Repeated { .. }
         | AppendError::Standing { .. } => Refusal::LedgerRefused(error.to_string()),
-        AppendError::OverBudget { .. } => Refusal::TooMany(error.to_string()),
         AppendError::Busy
         | AppendError::Incomplete { .. }
         | AppendError::Latched(_)

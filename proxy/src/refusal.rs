@@ -1,13 +1,10 @@
-//! Every way a request ends without its upstream's answer, and the one place that says what the agent is told.
+//! Every way a request ends without its upstream's answer.
 //!
-//! Failing closed has this single implementation: a new way to fail is a new variant, and [`Refusal::answer`]
-//! does not compile until it has a status, a stable code and words.
+//! Failing closed has this single implementation: a new way to fail is a new variant, and
+//! [`Refusal::answer`] does not compile until it has a status, a stable code and words.
 
-use http::StatusCode;
-use policy::{Denial, Facts, Match, Verdict};
+use policy::{Denial, Facts, Match};
 use vault::Fault;
-
-use crate::unfetched;
 
 /// Why a request goes no further. The comments say who is at fault.
 #[derive(Debug)]
@@ -30,12 +27,16 @@ pub enum Refusal {
     ClientGone,
     /// Policy: denied.
     Denied(Box<(Denial, Facts)>),
+    /// Agent: the same side effect, or the same key, was had a short while ago. By whom.
+    Duplicate(String),
     /// Agent: an expectation other than `100-continue` (RFC 9110 section 10.1.1).
     Expectation,
     /// Nobody decided in time.
     Expired(String),
     /// Agent: the head is larger than the limit.
     HeadTooLarge(String),
+    /// Operator: a kill switch is on. What it is on for.
+    Killed(String),
     /// Gate: the ledger does not take this event now, because another came first.
     LedgerRefused(String),
     /// Gate: the ledger cannot record, so nothing may leave.
@@ -46,6 +47,8 @@ pub enum Refusal {
     NotFound,
     /// Agent: no proxy credential; a probe, answered with the challenge.
     NotIdentified,
+    /// Agent: more than a budget or a rate has left. Which, and after how many seconds there is room.
+    OverLimit(String, Option<u64>),
     /// Not refused for good: a person has to decide. Intent id, and how many seconds until a retry makes sense.
     Pending(Box<Pending>),
     /// Reviewer: said no. Intent id and rationale.
@@ -91,212 +94,12 @@ pub struct Pending {
     pub status: u16,
 }
 
-/// The public side of a refusal.
-#[derive(Debug)]
-pub struct Answer {
-    /// HTTP status.
-    pub status: StatusCode,
-    /// Stable, documented code.
-    pub code: &'static str,
-    /// A few words.
-    pub title: &'static str,
-    /// What happened, for the agent.
-    pub detail: String,
-    /// What would make it pass.
-    pub remedy: String,
-    /// Whether the same request may pass later.
-    pub retryable: bool,
-    /// Whether the connection ends with it.
-    pub close: bool,
-}
-
 // === impl Refusal ===
 
 impl Refusal {
     /// A request that can be read in more than one way.
     pub fn ambiguous(why: impl Into<String>) -> Refusal {
         Refusal::Ambiguous(why.into())
-    }
-
-    /// The one mapping from a refusal to what the agent sees.
-    #[expect(clippy::too_many_lines, reason = "one row per refusal; a table reads better whole")]
-    pub fn answer(&self) -> Answer {
-        use Refusal::*;
-        match self {
-            AgentSuspended => row(
-                403,
-                "agent_suspended",
-                "agent suspended",
-                "this agent is suspended",
-                "an operator can resume it: `writ agents resume NAME`",
-            ),
-            Ambiguous(why) => row(
-                400,
-                "ambiguous_request",
-                "ambiguous request",
-                why,
-                "send one plain, complete HTTP/1.1 request as RFC 9112 writes it",
-            )
-            .closing(),
-            AuthorityMismatch(why) => row(
-                421,
-                "authority_mismatch",
-                "authority mismatch",
-                why,
-                "CONNECT target, TLS server name, Host and absolute URL must name the same host and port",
-            )
-            .closing(),
-            Blocked(id, reason) => row(
-                403,
-                "blocked",
-                "blocked by policy",
-                format!("intent `{id}` is denied by the policy in force now: {reason}"),
-                "ask an operator which request would pass",
-            ),
-            BodyTooLarge(limit) => row(
-                413,
-                "body_too_large",
-                "body too large",
-                format!("the request body is larger than {limit} bytes"),
-                "send less at once, or ask an operator to raise `max_body` of this destination",
-            )
-            .closing(),
-            Busy(why) => row(503, "busy", "gate busy", why, "try again shortly").retryable(),
-            Cancelled(id) => row(
-                410,
-                "cancelled",
-                "cancelled",
-                format!("intent `{id}` was cancelled by its agent"),
-                "send the request again if it is still wanted",
-            ),
-            ClientGone => row(
-                400,
-                "incomplete_request",
-                "incomplete request",
-                "the request ended before it was complete",
-                "send the whole request",
-            )
-            .closing(),
-            Denied(denied_with) => denied(&denied_with.0),
-            Expectation => row(
-                417,
-                "expectation_failed",
-                "expectation failed",
-                "only `Expect: 100-continue` is understood",
-                "leave the Expect header out",
-            )
-            .closing(),
-            Expired(id) => row(
-                410,
-                "expired",
-                "expired",
-                format!("nobody decided on intent `{id}` in time"),
-                "send the request again if it is still wanted",
-            ),
-            HeadTooLarge(why) => {
-                row(431, "head_too_large", "request head too large", why, "send fewer or shorter headers").closing()
-            }
-            LedgerRefused(why) => row(409, "conflict", "already decided", why, "look at the state of the intent"),
-            LedgerUnavailable(_) => row(
-                503,
-                "ledger_unavailable",
-                "ledger unavailable",
-                "the decision could not be recorded, so nothing was sent",
-                "try again later; an operator sees the cause in the gate's log",
-            )
-            .retryable(),
-            MethodRefused(method) => row(
-                403,
-                "method_refused",
-                "method refused",
-                format!("`{method}` is never forwarded"),
-                "use another method",
-            ),
-            NotFound => row(
-                404,
-                "not_found",
-                "not found",
-                "there is no such intent or page for this agent",
-                "check the id; only the agent that made an intent can read it",
-            ),
-            NotIdentified => row(
-                407,
-                "credential_required",
-                "proxy credential required",
-                "this proxy serves known agents only",
-                "set HTTPS_PROXY=http://AGENT:TOKEN@HOST:PORT",
-            )
-            .retryable(),
-            Pending(held) => pending(held),
-            Rejected(id, rationale) => row(
-                403,
-                "rejected",
-                "rejected by a reviewer",
-                format!("intent `{id}` was rejected: {rationale}"),
-                "do what the reviewer asks, then send a new request",
-            ),
-            SlowRequest(why) => {
-                row(408, "request_timeout", "request timeout", why, "send the whole request at once").closing()
-            }
-            TargetTooLong(limit) => row(
-                414,
-                "target_too_long",
-                "request target too long",
-                format!("the request target is longer than {limit} bytes"),
-                "send the parameters in a body",
-            )
-            .closing(),
-            TokenInRequest => row(
-                403,
-                "token_in_request",
-                "gate token in request",
-                "the request carries a gate token that would have left with it",
-                "send the token in Proxy-Authorization only; then have an operator replace it",
-            ),
-            TooMany(why) => {
-                row(429, "too_many", "too many", why, "send fewer at once, or wait until earlier ones are decided")
-                    .retryable()
-            }
-            UpgradeRefused(protocol) => row(
-                403,
-                "upgrade_refused",
-                "upgrade refused",
-                format!("a connection is never handed over to `{protocol}`: what is in it could not be decided on"),
-                "use the plain HTTP API of this destination",
-            )
-            .closing(),
-            WrongCredential => row(
-                407,
-                "credential_invalid",
-                "proxy credential not valid",
-                "this agent name and token do not belong together",
-                "use the token printed when the agent was added; it cannot be shown again",
-            ),
-            Upstream(why) => row(
-                502,
-                "upstream_failed",
-                "upstream failed",
-                why,
-                "check that the destination is up and its certificate is trusted",
-            )
-            .retryable(),
-            Unfetched(fault, _) => unfetched::answer(fault),
-            UnknownOutcome(why) => row(
-                502,
-                "outcome_unknown",
-                "outcome unknown",
-                why,
-                "the request may have taken effect: check before sending it again",
-            ),
-            VaultUnavailable(_) => row(
-                503,
-                "credential_unavailable",
-                "credential unavailable",
-                "the destination's credential is not configured for it, so nothing was sent",
-                "an operator has to mend it; the ledger and the log of the gate show the cause",
-            )
-            .retryable(),
-        }
     }
 
     /// What only an operator should read; empty where the answer already says it all.
@@ -315,12 +118,15 @@ impl Refusal {
             | Refusal::Cancelled(_)
             | Refusal::ClientGone
             | Refusal::Denied(_)
+            | Refusal::Duplicate(_)
             | Refusal::Expectation
             | Refusal::Expired(_)
             | Refusal::HeadTooLarge(_)
+            | Refusal::Killed(_)
             | Refusal::MethodRefused(_)
             | Refusal::NotFound
             | Refusal::NotIdentified
+            | Refusal::OverLimit(..)
             | Refusal::Pending(_)
             | Refusal::Rejected(..)
             | Refusal::SlowRequest(_)
@@ -333,55 +139,4 @@ impl Refusal {
             | Refusal::UnknownOutcome(_) => "",
         }
     }
-}
-
-// === impl Answer ===
-
-impl Answer {
-    fn closing(mut self) -> Answer {
-        self.close = true;
-        self
-    }
-
-    pub(crate) fn retryable(mut self) -> Answer {
-        self.retryable = true;
-        self
-    }
-}
-
-pub(crate) fn row(
-    status: u16,
-    code: &'static str,
-    title: &'static str,
-    detail: impl AsRef<str>,
-    remedy: &str,
-) -> Answer {
-    Answer {
-        status: StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE),
-        code,
-        title,
-        detail: detail.as_ref().to_owned(),
-        remedy: remedy.to_owned(),
-        retryable: false,
-        close: false,
-    }
-}
-
-fn denied(denial: &Denial) -> Answer {
-    match first_denial(denial) {
-        Some(rule) => row(403, "denied", "denied by policy", &rule.reason, &rule.remedy),
-        None => row(403, "denied", "denied by policy", "no rule allows this request", "ask an operator"),
-    }
-}
-
-/// The rule that denied.
-pub(crate) fn first_denial(denial: &Denial) -> Option<&Match> {
-    denial.basis.rules.iter().find(|rule| rule.verdict == Verdict::Deny)
-}
-
-fn pending(held: &Pending) -> Answer {
-    let reason = held.rules.iter().find(|rule| rule.verdict == Verdict::Hold);
-    let detail = reason.map_or("a person has to approve this request", |rule| rule.reason.as_str());
-    let remedy = "wait: the stored request is sent once when a reviewer approves; poll statusUrl, do not send it again";
-    row(held.status, "pending_approval", "waiting for approval", detail, remedy).retryable()
 }

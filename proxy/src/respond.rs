@@ -5,8 +5,9 @@ use http::{HeaderValue, Response, header};
 use policy::{Denial, RpcIds};
 use serde_json::{Map, Value, json};
 
+use crate::answer::{Answer, first_denial};
 use crate::record::Trace;
-use crate::refusal::{Answer, Pending, Refusal, first_denial};
+use crate::refusal::{Pending, Refusal};
 
 // === impl Refusal ===
 
@@ -32,6 +33,9 @@ impl Refusal {
         }
         if matches!(self, Refusal::TooMany(_) | Refusal::Busy(_) | Refusal::LedgerUnavailable(_)) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        }
+        if let Refusal::OverLimit(_, Some(seconds)) = self {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
         }
         if let Some(held) = self.pending() {
             hold_headers(headers, held);

@@ -4,7 +4,7 @@
 
 use vault::Fault;
 
-use crate::refusal::{Answer, row};
+use crate::answer::{Answer, row};
 
 /// 503 when the source may be back by itself, 502 when somebody has to mend it.
 pub(crate) fn answer(fault: &Fault) -> Answer {

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Exit, PrincipalCommand, Vote, say};
+use super::{Exit, KillCommand, PrincipalCommand, Vote, say};
 use crate::config::Config;
 use crate::door::Door;
 use crate::home::Home;
@@ -157,6 +157,47 @@ pub(super) async fn principals(home: Home, kind: &str, what: &PrincipalCommand, 
         say(&format!("{}  {}", field(Some(&answer), "name"), field(Some(&answer), "standing")));
     }
     Ok(Exit::Ok)
+}
+
+/// Turns a kill switch on or off, or lists those that are on.
+pub(super) async fn kill(home: Home, what: &KillCommand, as_json: bool) -> Result<Exit> {
+    let door = Door::of(&Config::load(home)?)?;
+    let (way, switch) = match what {
+        KillCommand::On(switch) => ("on", switch),
+        KillCommand::Off(switch) => ("off", switch),
+        KillCommand::List => return list_switches(&door, as_json).await,
+    };
+    let body = json!({"agent": switch.agent, "destination": switch.destination, "rationale": switch.rationale});
+    let turned = door.ask(Method::POST, &format!("/v1/switches/{way}"), Some(&body)).await?;
+    say(&if as_json { turned.to_string() } else { format!("{} {way}", scope(&turned)) });
+    Ok(Exit::Ok)
+}
+
+async fn list_switches(door: &Door, as_json: bool) -> Result<Exit> {
+    let found = door.ask(Method::GET, "/v1/switches", None).await?;
+    if as_json {
+        say(&found.to_string());
+        return Ok(Exit::Ok);
+    }
+    let list = found.get("switches").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if list.is_empty() {
+        say("nothing is stopped");
+    }
+    for switch in list {
+        let told = |key| field(Some(switch), key);
+        say(&format!("{}  since {}, by {}: {}", scope(switch), told("since"), told("by"), told("rationale")));
+    }
+    Ok(Exit::Ok)
+}
+
+/// What a switch is for, in words.
+fn scope(switch: &Value) -> String {
+    match (field(Some(switch), "agent").as_str(), field(Some(switch), "destination").as_str()) {
+        ("", "") => "everything".to_owned(),
+        (agent, "") => format!("agent {agent}"),
+        ("", destination) => format!("destination {destination}"),
+        (agent, destination) => format!("agent {agent} at destination {destination}"),
+    }
 }
 
 /// Has the gate load its rules again.

@@ -1,0 +1,236 @@
+//! `rate_limits`, `budgets` and `dedupe_seconds`: what a grant takes of what is limited over time.
+//!
+//! Nothing is counted here: a grant only lists what it needs, and whoever records it applies the list or refuses. An amount
+//! that cannot be measured cannot be taken, so it denies.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use crate::case::{Case, Opinion};
+use crate::decimal::Decimal;
+use crate::destination::is_key;
+use crate::facts::sha256_hex;
+use crate::fault::{Code, Faults};
+use crate::json::Unreadable;
+use crate::yaml::{Step, below};
+
+/// What one grant takes of a limited amount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Reservation {
+    /// Policy, limit, and whom it is counted for; at most 256 octets.
+    pub key: String,
+    /// What is taken, an exact decimal.
+    pub amount: String,
+    /// The most that may be taken within the window.
+    pub limit: String,
+    /// The length of the window.
+    pub window_seconds: u32,
+}
+
+/// A side effect that a grant may have once within a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Once {
+    /// The destination and the digest of the side effect.
+    pub key: String,
+    /// How long the key stays taken.
+    pub seconds: u32,
+}
+
+/// How long the window of a budget is; a month has 30 days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Span {
+    Minute,
+    Hour,
+    Day,
+    Week,
+    Month,
+}
+
+/// Whom a budget is counted for separately.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Scope {
+    Agent,
+    Destination,
+    /// The group of the agent's manifest; an agent without one is its own group.
+    Group,
+}
+
+/// How many requests are allowed within a time.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct RateLimitsEntry {
+    pub(crate) per_agent_per_minute: Option<u32>,
+    pub(crate) per_agent_per_hour: Option<u32>,
+    pub(crate) per_agent_per_day: Option<u32>,
+    pub(crate) per_destination_per_minute: Option<u32>,
+    pub(crate) per_destination_per_hour: Option<u32>,
+    pub(crate) per_destination_per_day: Option<u32>,
+}
+
+/// How much of something is allowed within a time.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BudgetEntry {
+    pub(crate) id: String,
+    /// `requests`, or a measured name.
+    pub(crate) of: Option<String>,
+    pub(crate) limit: Decimal,
+    #[serde(default)]
+    pub(crate) per: Vec<Scope>,
+    pub(crate) window: Span,
+}
+
+/// Everything that one policy limits over time.
+#[derive(Debug, Default)]
+pub(crate) struct LimitsOverTime(Vec<Limit>);
+
+#[derive(Debug)]
+struct Limit {
+    /// `rate_limits/per_agent_per_hour` or `budgets/ID`.
+    name: String,
+    /// The measured name; none to count requests.
+    of: Option<String>,
+    limit: Decimal,
+    scopes: BTreeSet<Scope>,
+    span: Span,
+}
+
+// === impl Span ===
+
+impl Span {
+    fn seconds(self) -> u32 {
+        match self {
+            Self::Minute => 60,
+            Self::Hour => 3_600,
+            Self::Day => 86_400,
+            Self::Week => 604_800,
+            Self::Month => 2_592_000,
+        }
+    }
+}
+
+// === impl LimitsOverTime ===
+
+impl LimitsOverTime {
+    pub(crate) fn compile(
+        rates: Option<RateLimitsEntry>,
+        budgets: Option<Vec<BudgetEntry>>,
+        faults: &mut Faults<'_>,
+    ) -> Self {
+        let mut limits = rates.map(|rates| compile_rates(&rates, faults)).unwrap_or_default();
+        if budgets.as_ref().is_some_and(Vec::is_empty) {
+            faults.note(&[Step::Key(BUDGETS)], Code::EmptyList, "the list is empty", "list budgets or remove the key");
+        }
+        let mut ids = BTreeSet::new();
+        for (at, entry) in budgets.into_iter().flatten().enumerate() {
+            let path = [Step::Key(BUDGETS), Step::Item(at)];
+            if !is_key(&entry.id) || !ids.insert(entry.id.clone()) {
+                let remedy = "use lower-case letters, digits and `-`, and an id of its own";
+                faults.note(&below(&path, &[Step::Key("id")]), Code::BadKey, "the id is malformed or taken", remedy);
+            }
+            if entry.limit == Decimal::from(0) {
+                faults.note(
+                    &below(&path, &[Step::Key("limit")]),
+                    Code::OutOfRange,
+                    NOTHING,
+                    "write a rule that denies",
+                );
+            }
+            let of = entry.of.filter(|of| of != REQUESTS);
+            let (name, scopes) = (format!("{BUDGETS}/{}", entry.id), entry.per.into_iter().collect());
+            limits.push(Limit { name, of, limit: entry.limit, scopes, span: entry.window });
+        }
+        Self(limits)
+    }
+
+    /// The measured names that are needed, with the key that needs them.
+    pub(crate) fn names(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        self.0.iter().filter_map(|limit| Some((BUDGETS, limit.of.as_deref()?)))
+    }
+
+    /// What a grant for this case takes, or why it can take nothing.
+    pub(crate) fn reserve(&self, policy: &str, case: &Case<'_>) -> (Vec<Reservation>, Option<Opinion>) {
+        let (mut taken, mut against) = (Vec::new(), Vec::new());
+        for limit in &self.0 {
+            match limit.amount(case) {
+                Ok(amount) if amount > limit.limit => {
+                    against.push(format!("{amount} is over the limit of {} of `{}`", limit.limit, limit.name));
+                }
+                Ok(amount) => taken.push(Reservation {
+                    key: limit.key(policy, case),
+                    amount: amount.to_string(),
+                    limit: limit.limit.to_string(),
+                    window_seconds: limit.span.seconds(),
+                }),
+                Err(why) => against.push(format!("`{}` cannot be measured: {why}", limit.name)),
+            }
+        }
+        let deny = || Opinion::deny(against.join(", "), "ask for less at once");
+        let opinion = (!against.is_empty()).then(deny);
+        (taken, opinion)
+    }
+}
+
+// === impl Limit ===
+
+impl Limit {
+    fn amount(&self, case: &Case<'_>) -> Result<Decimal, Unreadable> {
+        match self.of.as_deref() {
+            Some(name) => case.reading(name)?.number(name).cloned(),
+            None => Ok(Decimal::from(1)),
+        }
+    }
+
+    fn key(&self, policy: &str, case: &Case<'_>) -> String {
+        let agent = case.content.facts().agent.as_str();
+        let mut key = format!("{policy}/{}", self.name);
+        for scope in &self.scopes {
+            let part = match scope {
+                Scope::Agent => agent,
+                // Calls are counted together: their names are for the agent to choose.
+                Scope::Destination => case.destination.base.as_ref().unwrap_or(&case.destination.key),
+                Scope::Group => case.group.unwrap_or(agent),
+            };
+            key.extend(["/", part]);
+        }
+        if key.len() > MAX_KEY { format!("{policy}/{}", sha256_hex(key.as_bytes())) } else { key }
+    }
+}
+
+fn compile_rates(entry: &RateLimitsEntry, faults: &mut Faults<'_>) -> Vec<Limit> {
+    let rates = [
+        ("per_agent_per_minute", Scope::Agent, Span::Minute, entry.per_agent_per_minute),
+        ("per_agent_per_hour", Scope::Agent, Span::Hour, entry.per_agent_per_hour),
+        ("per_agent_per_day", Scope::Agent, Span::Day, entry.per_agent_per_day),
+        ("per_destination_per_minute", Scope::Destination, Span::Minute, entry.per_destination_per_minute),
+        ("per_destination_per_hour", Scope::Destination, Span::Hour, entry.per_destination_per_hour),
+        ("per_destination_per_day", Scope::Destination, Span::Day, entry.per_destination_per_day),
+    ];
+    let mut limits = Vec::new();
+    for (key, scope, span, limit) in rates {
+        let Some(limit) = limit else { continue };
+        if limit == 0 {
+            faults.note(&[Step::Key(RATES), Step::Key(key)], Code::OutOfRange, NOTHING, "write a rule that denies");
+        }
+        let (name, limit) = (format!("{RATES}/{key}"), Decimal::from(u64::from(limit)));
+        limits.push(Limit { name, of: None, limit, scopes: BTreeSet::from([scope]), span });
+    }
+    if limits.is_empty() {
+        faults.note(
+            &[Step::Key(RATES)],
+            Code::NothingChecked,
+            "no rate is given",
+            "write it like `{per_agent_per_hour: 100}`",
+        );
+    }
+    limits
+}
+
+pub(crate) const BUDGETS: &str = "budgets";
+const RATES: &str = "rate_limits";
+const REQUESTS: &str = "requests";
+const NOTHING: &str = "the limit is 0, which allows nothing";
+const MAX_KEY: usize = 256;

@@ -1,0 +1,72 @@
+//! Kill switches at the operator door: turned on by any reviewer, turned off by an admin. On the ledger, which itself
+//! refuses to authorise what a switch is on for.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State as Shared};
+use axum::http::StatusCode;
+use axum::{Extension, Json};
+use ledger::{Draft, EventType};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::vote::check_rationale;
+use super::{Fault, append, require};
+use crate::gate::Gate;
+use crate::principal::{Principal, Role};
+
+/// What a switch is for; everything when nothing is named.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Switch {
+    agent: Option<String>,
+    destination: Option<String>,
+    rationale: String,
+}
+
+/// The switches that are on.
+pub(super) async fn list(Shared(gate): Shared<Arc<Gate>>) -> Json<Value> {
+    let switches = gate.ledger.kill_switches();
+    let on: Vec<Value> = switches
+        .iter()
+        .map(|switch| {
+            json!({
+                "agent": switch.agent,
+                "destination": switch.destination,
+                "since": switch.since.to_string(),
+                "by": switch.data.get("operator"),
+                "rationale": switch.data.get("rationale"),
+            })
+        })
+        .collect();
+    Json(json!({"switches": on}))
+}
+
+/// Turns one on or off. Stopping needs less than letting go again.
+pub(super) async fn turn(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+    Path(way): Path<String>,
+    Json(switch): Json<Switch>,
+) -> Result<Json<Value>, Fault> {
+    let (event, role) = match way.as_str() {
+        "on" => (EventType::KillSwitchOn, Role::Reviewer),
+        "off" => (EventType::KillSwitchOff, Role::Admin),
+        _ => return Err(Fault(StatusCode::NOT_FOUND, "a switch is turned `on` or `off`".to_owned())),
+    };
+    require(&operator, role)?;
+    check_rationale(&switch.rationale)?;
+    let mut draft =
+        Draft::new(event).with("operator", operator.name.as_str()).with("rationale", switch.rationale.trim());
+    if let Some(agent) = &switch.agent {
+        draft = draft.agent(agent);
+    }
+    if let Some(destination) = &switch.destination {
+        draft = draft.destination(destination);
+    }
+    append(&gate, draft).await?;
+    if event == EventType::KillSwitchOff {
+        gate.resume_voted();
+    }
+    Ok(Json(json!({"agent": switch.agent, "destination": switch.destination, "turned": way})))
+}
