@@ -58,6 +58,8 @@ fn tools_of_an_mcp_server_are_told_apart_and_refusals_are_json_rpc() {
     let denied = agent.request("POST", "https://api.example/mcp", &named, body.as_bytes());
     assert_eq!((denied.status, denied.json()["id"].clone()), (403, json!(3)));
     assert_eq!(denied.text_at("/error/data/rule"), "calls.unreadable");
+    let broken = agent.request("POST", "https://api.example/mcp", &named, b"{");
+    assert_eq!((broken.status, broken.json()["id"].clone()), (403, Value::Null));
     assert_eq!(origin.hits().len(), 1, "nothing that was refused has left");
 }
 
@@ -66,12 +68,14 @@ fn a_profile_is_measured_and_summed_up_for_the_reviewer_and_only_there() {
     let (origin, gate) = desk();
     let agent = gate.agent();
     let held = call(&agent, &tool(1, "refund", &json!({"amount": 51, "of": "pay_secret_7"})));
-    assert_eq!(held.status, 202);
+    assert_eq!((held.status, held.header("writ-decision")), (200, Some("hold")));
+    let told = held.json();
+    assert_eq!((&told["id"], &told["error"]["code"]), (&json!(1), &json!(-32001)), "a 202 is no answer to MCP clients");
     let opened = gate.event("decision.approval_required", &held.correlation());
     assert_eq!(opened["data"]["profile"], "payment.refund.v1");
     assert_eq!(opened["data"]["measured"]["amount"], "51");
     assert!(!opened.to_string().contains("pay_secret_7"), "a parameter's value is on the ledger");
-    let shown = gate.succeeds(&["intents", "show", &held.text_at("/intentId")]);
+    let shown = gate.succeeds(&["intents", "show", &held.text_at("/error/data/intentId")]);
     assert!(!shown.contains("pay_secret_7"));
     assert_eq!(origin.connections(), 0);
 }

@@ -13,6 +13,7 @@ use crate::content::Content;
 use crate::decide::Verdict;
 use crate::destination::Destination;
 use crate::document::{CallEntry, CallsEntry};
+use crate::facts::Facts;
 use crate::fault::{Code, Faults};
 use crate::graphql;
 use crate::json::{Json, Unreadable};
@@ -66,7 +67,7 @@ pub(crate) struct Call<'a> {
 pub struct RpcIds {
     /// Whether they came as a batch, which is answered by a list.
     pub batch: bool,
-    /// The ids; null where none could be read.
+    /// The ids of those that expect a reply; none where none could be read.
     pub ids: Vec<Value>,
 }
 
@@ -160,19 +161,19 @@ impl Calls {
         Ok(calls)
     }
 
-    /// What an error in place of a reply has to name; none where errors are not JSON-RPC.
-    fn ids(&self, content: &Content<'_>) -> Option<RpcIds> {
-        let read = content.json().ok().filter(|_| self.protocol != Protocol::Graphql)?;
+    /// What an error in place of a reply has to name; null where no id can be read.
+    fn ids(&self, content: &Content<'_>) -> RpcIds {
         let id = |message: &Json| match message.at(&["id".to_owned()]) {
             Some(Json::Text(id)) => Some(Value::from(id.as_str())),
             Some(Json::Number(id)) => Some(serde_json::from_str(id).unwrap_or(Value::Null)),
-            Some(_) => Some(Value::Null),
+            Some(Json::Bool(_) | Json::List(_) | Json::Map(_) | Json::Null) => Some(Value::Null),
             None => None,
         };
-        Some(match read.items() {
-            Some(items) => RpcIds { batch: true, ids: items.iter().take(MAX_IDS).filter_map(id).collect() },
-            None => RpcIds { batch: false, ids: vec![id(read).unwrap_or(Value::Null)] },
-        })
+        match content.json().map(|read| (read, read.items())) {
+            Ok((_, Some(items))) => RpcIds { batch: true, ids: items.iter().take(MAX_IDS).filter_map(id).collect() },
+            Ok((one, None)) => RpcIds { batch: false, ids: id(one).into_iter().collect() },
+            Err(_) => RpcIds { batch: false, ids: Vec::new() },
+        }
     }
 
     fn read_messages<'a>(&self, content: &'a Content<'_>) -> Result<Names<'a>, Unreadable> {
@@ -235,9 +236,11 @@ impl Destination {
         }
     }
 
-    /// What a refusal has to name; none where the destination does not speak JSON-RPC.
-    pub(crate) fn rpc_ids(&self, content: &Content<'_>) -> Option<RpcIds> {
-        self.calls.as_ref().and_then(|calls| calls.ids(content))
+    /// What a refusal of a request to it has to name; none where it does not speak JSON-RPC.
+    pub fn rpc_ids(&self, facts: &Facts) -> Option<RpcIds> {
+        let calls =
+            self.calls.as_ref().filter(|calls| calls.protocol != Protocol::Graphql && !facts.body.is_empty())?;
+        Some(calls.ids(&Content::new(facts)))
     }
 
     fn as_call(&self) -> Call<'_> {

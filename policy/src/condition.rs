@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 
 use crate::case::Case;
 use crate::check::Constraints;
-use crate::destination::Destination;
+use crate::destination::{Destination, is_key};
 use crate::fault::{Code, Faults, Flaw};
-use crate::field::{FieldPath, Found, ODD};
+use crate::field::{FieldPath, Found, ODD, Value};
 use crate::form;
 use crate::glob::Glob;
 use crate::json::Unreadable;
@@ -28,6 +28,7 @@ pub(crate) struct When {
     query: Vec<(String, Glob)>,
     headers: Vec<(String, Glob)>,
     body: Vec<(FieldPath, Constraints)>,
+    measured: Vec<(String, Constraints)>,
     time: Option<Window>,
 }
 
@@ -69,7 +70,8 @@ impl When {
                 .into_iter()
                 .map(|(name, glob)| (name.to_ascii_lowercase(), glob))
                 .collect(),
-            body: compile_body(entry.body, at, faults),
+            body: compile_conditions("body", FieldPath::parse, entry.body, at, faults),
+            measured: compile_conditions("measured", read_name, entry.measured, at, faults),
             time: entry.time.and_then(|time| Window::compile(time, &below(at, &[Step::Key("time")]), faults)),
         }
     }
@@ -89,6 +91,13 @@ impl When {
             meant.is_empty() || meant.iter().any(|destination| destination.can_match(methods, path))
         };
         let remedy = "correct it, or remove it";
+        for (name, _) in &self.measured {
+            for user in meant.iter().filter(|user| user.measures().all(|(measured, _)| measured != name)) {
+                let message = format!("the rule needs `{name}`, which `{}` does not measure", user.key);
+                let path = below(at, &[Step::Key("measured"), Step::Key(name)]);
+                faults.note(&path, Code::NotMeasured, message, "add it to the destination's `measure`");
+            }
+        }
         for (place, method) in self.methods.iter().flatten().enumerate() {
             if !reachable(Some(std::slice::from_ref(method)), None) {
                 let path = [Step::Key("methods"), Step::Item(place)];
@@ -119,7 +128,15 @@ impl When {
         let headers = self.headers.iter().map(|(name, glob)| {
             quantity.of(facts.header(name).map(|value| if glob.matches(value) { Truth::Yes } else { Truth::No }))
         });
-        let all = Quantity::Every.of(headers.chain(std::iter::once(self.query_holds(case, quantity))));
+        let measured = self.measured.iter().map(|(name, wanted)| match case.reading(name) {
+            Ok(reading) => {
+                let meets = |text: &String| meets(wanted, Found::Value(Value::Form(text)));
+                quantity.of(reading.all().iter().map(meets))
+            }
+            Err(why) => Truth::Unknown(why),
+        });
+        let query = std::iter::once(self.query_holds(case, quantity));
+        let all = Quantity::Every.of(headers.chain(measured).chain(query));
         let asks_body = !self.body.is_empty() && all != Truth::No;
         let body = asks_body.then(|| self.body_holds(case, quantity));
         Quantity::Every.of(std::iter::once(all).chain(body))
@@ -233,19 +250,21 @@ fn compile_map(
     compiled
 }
 
-fn compile_body(
+fn compile_conditions<T>(
+    key: &'static str,
+    parse: impl Fn(&str) -> Result<T, Flaw>,
     entries: BTreeMap<String, ConditionEntry>,
     at: &[Step<'_>],
     faults: &mut Faults<'_>,
-) -> Vec<(FieldPath, Constraints)> {
+) -> Vec<(T, Constraints)> {
     let mut compiled = Vec::new();
-    for (path, entry) in entries {
-        let at = below(at, &[Step::Key("body"), Step::Key(&path)]);
-        let parsed = FieldPath::parse(&path);
+    for (name, entry) in entries {
+        let at = below(at, &[Step::Key(key), Step::Key(&name)]);
+        let parsed = parse(&name);
         if let Err(flaw) = &parsed {
             faults.note_flaw(&at, *flaw);
         }
-        let constraints = Constraints::compile(entry.into_check(path.clone()), &at, faults);
+        let constraints = Constraints::compile(entry.into_check(name.clone()), &at, faults);
         if constraints.as_ref().is_some_and(Constraints::is_empty) {
             let remedy = "write a value, `min`, `max` or a pattern";
             faults.note(&at, Code::NothingChecked, "the condition asks for nothing", remedy);
@@ -255,6 +274,15 @@ fn compile_body(
     compiled
 }
 
+fn read_name(name: &str) -> Result<String, Flaw> {
+    if is_key(name) { Ok(name.to_owned()) } else { Err(NAME) }
+}
+
+const NAME: Flaw = Flaw {
+    code: Code::BadKey,
+    message: "this is no name of a measured value",
+    remedy: "write it as in the destination's `measure`",
+};
 const METHODS: Flaw = Flaw {
     code: Code::BadMethod,
     message: "the methods are not a list of upper-case names",

@@ -10,7 +10,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::approval;
-use crate::calls::RpcIds;
 use crate::content::Content;
 use crate::destination::{Destination, Effect};
 use crate::facts::{Facts, Vote};
@@ -119,8 +118,6 @@ pub struct Grant {
 pub struct Denial {
     /// What it rests on.
     pub basis: Basis,
-    /// What the refusal has to name where the destination speaks JSON-RPC.
-    pub rpc: Option<RpcIds>,
 }
 
 /// A request that waits for reviewers.
@@ -231,7 +228,7 @@ impl Rules {
     /// Decides one request. Nothing but the arguments and this snapshot is looked at.
     pub fn decide(&self, facts: &Facts, now: Timestamp) -> Decision {
         let Some(destination) = self.destination(&facts.method, &facts.authority, &facts.path) else {
-            return Decision::Deny(Denial { basis: self.unknown(facts), rpc: None });
+            return Decision::Deny(Denial { basis: self.unknown(facts) });
         };
         let content = Content::new(facts);
         let calls = destination.read_calls(&content);
@@ -240,13 +237,7 @@ impl Rules {
         let whole = Wording::new(&content);
         let judged = calls.iter().zip(&parts);
         let judged = judged.map(|(call, part)| self.judge(call, part.as_ref().unwrap_or(&content), &whole, now));
-        match self.conclude(facts, judged.collect(), destination) {
-            Decision::Deny(Denial { basis, .. }) => {
-                Decision::Deny(Denial { basis, rpc: destination.rpc_ids(&content) })
-            }
-            Decision::Allow(grant) => Decision::Allow(grant),
-            Decision::Hold(hold) => Decision::Hold(hold),
-        }
+        self.conclude(facts, judged.collect(), destination)
     }
 
     /// One line about each call that has a profile, for a reviewer who may see the request; none of it is recorded.
@@ -272,7 +263,7 @@ impl Rules {
         let reservations = judged.iter_mut().flat_map(|call| std::mem::take(&mut call.reservations)).collect();
         let dedupe = judged.iter().filter_map(|call| call.policy?.dedupe).max();
         let Some(strictest) = judged.into_iter().next() else {
-            return Decision::Deny(Denial { basis: self.unknown(facts), rpc: None });
+            return Decision::Deny(Denial { basis: self.unknown(facts) });
         };
         let digest = facts.digest(&strictest.key);
         if approval::is_denied(facts, &digest) {
@@ -290,9 +281,7 @@ impl Rules {
         match (basis.rules.first().map(|rule| rule.verdict), holding) {
             (Some(Verdict::Allow), _) => grant(basis, Vec::new()),
             (Some(Verdict::Hold), Some(terms)) => ask_reviewers(basis, &terms, facts, grant),
-            (Some(Verdict::Deny) | None, _) | (Some(Verdict::Hold), None) => {
-                Decision::Deny(Denial { basis, rpc: None })
-            }
+            (Some(Verdict::Deny) | None, _) | (Some(Verdict::Hold), None) => Decision::Deny(Denial { basis }),
         }
     }
 

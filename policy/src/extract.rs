@@ -3,6 +3,7 @@
 //! What has no single, unambiguous value is unmeasurable, and the caller must count it as over every limit. Nothing is
 //! coerced: text in JSON is no number.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::content::{Content, Family};
@@ -219,6 +220,14 @@ impl Reading {
             Self::Number(_) => &[],
             Self::Text(text) => std::slice::from_ref(text),
             Self::Texts(texts) => texts,
+        }
+    }
+
+    /// Every value as text.
+    pub(crate) fn all(&self) -> Cow<'_, [String]> {
+        match self {
+            Self::Number(number) => Cow::Owned(vec![number.to_string()]),
+            Self::Text(_) | Self::Texts(_) => Cow::Borrowed(self.texts()),
         }
     }
 

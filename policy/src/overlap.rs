@@ -59,6 +59,7 @@ fn covers(wide: &WhenEntry, narrow: &WhenEntry) -> bool {
             .iter()
             .all(|(name, wide)| narrow.headers.get(name).is_some_and(|narrow| covers_glob(wide, narrow)))
         && wide.body.iter().all(|(path, wide)| narrow.body.get(path) == Some(wide))
+        && wide.measured.iter().all(|(name, wide)| narrow.measured.get(name) == Some(wide))
         && wide.time.as_ref().is_none_or(|wide| narrow.time.as_ref() == Some(wide))
 }
 

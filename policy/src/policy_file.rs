@@ -129,6 +129,7 @@ pub(crate) struct WhenEntry {
     pub(crate) query: BTreeMap<String, String>,
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: BTreeMap<String, ConditionEntry>,
+    pub(crate) measured: BTreeMap<String, ConditionEntry>,
     pub(crate) time: Option<TimeEntry>,
 }
 

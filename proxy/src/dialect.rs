@@ -1,17 +1,19 @@
 //! A refusal in the words of clients that do not read problem documents: git prints lines of its own protocol, gRPC the
-//! status in its own headers.
+//! status in its own headers, JSON-RPC an error of the same id.
 //!
 //! What is told is the same for all, and so are the gate's own headers. HTTP status 200 is what both need to look for
 //! more than a number: neither takes it for success.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
+use policy::RpcIds;
+use serde_json::{Value, json};
 
 use crate::record::Trace;
 use crate::refusal::Refusal;
 
 /// How a client wants to be told that its request went no further.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dialect {
     /// git looks for a repository: it prints a refusal that is plain text.
     GitDiscovery,
@@ -19,6 +21,8 @@ pub enum Dialect {
     GitFetch,
     /// git pushes: the same, inside the side band that git has asked for since 2009.
     GitPush,
+    /// JSON-RPC: an error for each message that expects a reply (JSON-RPC 2.0 section 5), as MCP over HTTP has it.
+    JsonRpc(RpcIds),
     /// gRPC: a status without messages, called "Trailers-Only" (gRPC over HTTP2).
     Grpc,
     /// Everyone else.
@@ -52,7 +56,12 @@ impl Dialect {
         let status = response.status();
         let mut headers = response.into_parts().0.headers;
         let words = words(told);
-        let (status, kind, body) = match self {
+        let (status, kind, body) = match &self {
+            Dialect::JsonRpc(asked) => {
+                // MCP clients do not look into a 202; an error is none of their successes.
+                let status = if told.pending().is_some() { StatusCode::OK } else { status };
+                (status, "application/json", rpc_errors(asked, told).to_string())
+            }
             Dialect::GitDiscovery => (status, "text/plain; charset=utf-8", words + "\n"),
             Dialect::GitFetch => (StatusCode::OK, "application/x-git-upload-pack-result", packet(&error_line(&words))),
             Dialect::GitPush => {
@@ -70,6 +79,17 @@ impl Dialect {
         *response.status_mut() = status;
         *response.headers_mut() = headers;
         response
+    }
+}
+
+fn rpc_errors(asked: &RpcIds, told: &Refusal) -> Value {
+    let answer = told.answer();
+    let code = if told.pending().is_some() { RPC_HELD } else { RPC_REFUSED };
+    let error = json!({"code": code, "message": answer.detail, "data": told.document(&answer)});
+    let reply = |id: &Value| json!({"jsonrpc": "2.0", "id": id, "error": error});
+    match asked.ids.as_slice() {
+        ids if asked.batch && !ids.is_empty() => ids.iter().map(reply).collect(),
+        ids => reply(ids.first().unwrap_or(&Value::Null)),
     }
 }
 
@@ -130,6 +150,10 @@ fn percent_encoded(text: &str) -> String {
     };
     text.bytes().map(encode).collect()
 }
+
+/// Codes that JSON-RPC leaves to servers.
+const RPC_REFUSED: i32 = -32_000;
+const RPC_HELD: i32 = -32_001;
 
 // Codes of gRPC (https://grpc.io/docs/guides/status-codes/).
 const UNKNOWN: u16 = 2;

@@ -79,9 +79,9 @@ async fn answer(
     trace: &Trace,
     turn: &Turn,
 ) -> Response<Reply> {
-    let dialect = Dialect::of(&request);
+    let mut dialect = Dialect::of(&request);
     let mut agent = caller.agent.clone();
-    let refusal = match attempt(gate, caller, request, trace, (turn, &mut agent)).await {
+    let refusal = match attempt(gate, caller, request, trace, (turn, &mut agent, &mut dialect)).await {
         Ok(reply) => return reply,
         Err(refusal) => refusal,
     };
@@ -104,7 +104,7 @@ async fn attempt(
     caller: &Caller,
     request: Request<Incoming>,
     trace: &Trace,
-    (turn, agent): (&Turn, &mut Option<String>),
+    (turn, agent, dialect): (&Turn, &mut Option<String>, &mut Dialect),
 ) -> Result<Response<Reply>, Refusal> {
     if let Some(refusal) = caller.mismatch.clone().map(Refusal::AuthorityMismatch).or_else(|| turn.refusal()) {
         return Err(refusal);
@@ -128,6 +128,9 @@ async fn attempt(
         whole.map_err(|_| Refusal::SlowRequest("the request body did not arrive in time".to_owned()))??;
     let wait = waits(gate, &asked, destination);
     let facts = facts(asked, name, bytes, destination.and_then(|destination| rulebook.credential_of(destination)))?;
+    if let Some(ids) = destination.and_then(|destination| destination.rpc_ids(&facts)) {
+        *dialect = Dialect::JsonRpc(ids);
+    }
     match admit(gate, &rulebook, &facts, trace).await? {
         Admitted::Go(grant) => {
             let offer = if parts.version == Version::HTTP_2 { Offer::Any } else { Offer::Http1 };

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
-use policy::{Denial, RpcIds};
+use policy::Denial;
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, first_denial};
@@ -15,11 +15,8 @@ impl Refusal {
     /// The whole HTTP answer: RFC 9457 problem details, or the hold document.
     pub fn respond(&self, trace: &Trace) -> Response<Bytes> {
         let answer = self.answer();
-        let (kind, document) = match (self.pending(), self.denial().and_then(|denial| denial.rpc.as_ref())) {
-            (Some(held), _) => ("application/json", hold_document(held, &answer)),
-            (None, Some(asked)) => ("application/json", rpc_errors(asked, &answer, &self.problem(&answer))),
-            (None, None) => ("application/problem+json", self.problem(&answer)),
-        };
+        let kind = if self.pending().is_some() { "application/json" } else { "application/problem+json" };
+        let document = self.document(&answer);
         let mut response = Response::new(Bytes::from(format!("{document}\n")));
         *response.status_mut() = answer.status;
         let headers = response.headers_mut();
@@ -44,6 +41,11 @@ impl Refusal {
             headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response
+    }
+
+    /// The problem document, or the hold document.
+    pub fn document(&self, answer: &Answer) -> Value {
+        self.pending().map_or_else(|| self.problem(answer), |held| hold_document(held, answer))
     }
 
     /// What a held request is told, if it is held.
@@ -101,18 +103,6 @@ fn hold_document(held: &Pending, answer: &Answer) -> Value {
     })
 }
 
-/// An error for each message that expects a reply (JSON-RPC 2.0 section 5); the problem document is its data.
-fn rpc_errors(asked: &RpcIds, answer: &Answer, problem: &Value) -> Value {
-    let error = |id: &Value| {
-        let error = json!({"code": RPC_DENIED, "message": answer.detail, "data": problem});
-        json!({"jsonrpc": "2.0", "id": id, "error": error})
-    };
-    match asked.ids.as_slice() {
-        ids if asked.batch && !ids.is_empty() => ids.iter().map(error).collect(),
-        ids => error(ids.first().unwrap_or(&Value::Null)),
-    }
-}
-
 fn hold_headers(headers: &mut http::HeaderMap, held: &Pending) {
     let pairs = [
         ("location", held.status_url.clone()),
@@ -126,6 +116,3 @@ fn hold_headers(headers: &mut http::HeaderMap, held: &Pending) {
         }
     }
 }
-
-/// The first of the codes that JSON-RPC leaves to servers.
-const RPC_DENIED: i32 = -32_000;
