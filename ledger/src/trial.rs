@@ -71,10 +71,14 @@ impl<'a> Trial<'a> {
             EventType::AgentRevoked => self.principal(event, kind, Role::Agent, Step::Revoke),
             EventType::AgentSuspended => self.principal(event, kind, Role::Agent, Step::Suspend),
             EventType::OperatorAdded => self.principal(event, kind, Role::Operator, Step::Register),
-            EventType::KillSwitchOff | EventType::KillSwitchOn => self.switch(event, kind),
+            EventType::KillSwitchOff | EventType::KillSwitchOn => {
+                let switched = self.switch(event, kind);
+                self.unless_passed(switched)
+            }
             EventType::OperatorRevoked => self.principal(event, kind, Role::Operator, Step::Revoke),
             EventType::StandingCreated | EventType::StandingRevoked | EventType::StandingUsed => {
-                self.standing(event, kind)
+                let changed = self.standing(event, kind);
+                self.unless_passed(changed)
             }
             EventType::ActionRequested
             | EventType::ApprovalCancelled
@@ -242,6 +246,14 @@ impl<'a> Trial<'a> {
         }
     }
 
+    /// A refusal, unless it comes too late: then what was to be changed is left as it is.
+    fn unless_passed(&self, result: Result<(), AppendError>) -> Result<(), AppendError> {
+        match self.limits {
+            Limits::Asked => result,
+            Limits::Passed => Ok(()),
+        }
+    }
+
     fn switch(&mut self, event: &Event, kind: EventType) -> Result<(), AppendError> {
         let switches = self.switches();
         let on = kind == EventType::KillSwitchOn;
@@ -252,14 +264,13 @@ impl<'a> Trial<'a> {
 
     fn standing(&mut self, event: &Event, kind: EventType) -> Result<(), AppendError> {
         let id = event.text("standing").ok_or(AppendError::Incomplete { event: kind, field: "data.standing" })?;
-        let before = self.standing_approval(id).cloned();
+        let before = self.standing_approval(id).filter(|standing| standing.is_usable(event.ts)).cloned();
         let after = if kind == EventType::StandingCreated {
             let given = Standing::given(id, event).map_err(|field| AppendError::Incomplete { event: kind, field })?;
             // An id that is in use stays what reviewers know it as.
             before.is_none().then_some(Some(given))
         } else if kind == EventType::StandingUsed {
-            let usable = before.filter(|standing| self.limits == Limits::Passed || standing.is_usable(event.ts));
-            usable.map(Standing::after_use)
+            before.map(Standing::after_use)
         } else {
             before.map(|_| None)
         };
@@ -332,4 +343,36 @@ fn without_intent(kind: EventType) -> Result<(), AppendError> {
 
 fn correlation_of(event: &Event, kind: EventType) -> Result<&str, AppendError> {
     event.correlation_id.as_deref().ok_or(AppendError::Incomplete { event: kind, field: "correlation_id" })
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::batch::Batch;
+    use crate::chain::{Prepared, Stamp, seal};
+    use crate::event::Draft;
+
+    /// Refused when new; but what the journal of an older build holds must not keep a ledger from opening.
+    #[test]
+    fn limits_are_not_asked_of_what_has_happened() {
+        let home = tempfile::tempdir().unwrap();
+        let (store, book) = (Store::open(home.path()).unwrap(), Book::default());
+        let live = Draft::new(EventType::DecisionAllowed).correlation("corr_1");
+        for draft in [
+            live.clone().with("once", "something else"),
+            live.with("reserved", "something else"),
+            Draft::new(EventType::KillSwitchOff),
+            Draft::new(EventType::StandingCreated),
+            Draft::new(EventType::StandingRevoked).with("standing", "std_1"),
+            Draft::new(EventType::StandingUsed).with("standing", "std_1"),
+        ] {
+            let (prepared, stamp) = (Prepared::new(draft).unwrap(), Stamp::new(Timestamp::UNIX_EPOCH));
+            assert!(Batch::behind(None).add(&book, &store, &stamp, vec![prepared.clone()]).is_err());
+            let mut entry = seal(None, &stamp, prepared).unwrap();
+            entry.event = serde_json::from_str(&entry.line).unwrap();
+            Batch::behind(None).replay(&book, &store, entry).unwrap();
+        }
+    }
 }

@@ -51,6 +51,11 @@ fn records(amount: u64) -> Reservation {
     Reservation { key: RECORDS.to_owned(), amount: amount.into(), limit: 100.into(), window_seconds: DAY }
 }
 
+/// One of `limit` in so many seconds.
+fn rate(limit: u64, window_seconds: u32) -> Reservation {
+    Reservation { key: "rate".to_owned(), amount: 1.into(), limit: limit.into(), window_seconds }
+}
+
 fn spent(ledger: &Ledger) -> Amount {
     ledger.spent(RECORDS, DAY)
 }
@@ -149,10 +154,10 @@ fn an_approved_intent_that_could_not_be_sent_reserves_anew() {
 #[test]
 fn an_entry_takes_all_it_needs_or_nothing() {
     let (_home, ledger) = create();
-    let rate = Reservation { key: "rate".to_owned(), amount: 1.into(), limit: 1.into(), window_seconds: 60 };
-    append(&ledger, allowed("corr_1").reserving(std::slice::from_ref(&rate)).once(&[once("a")])).unwrap();
+    let rate = || rate(1, 60);
+    append(&ledger, allowed("corr_1").reserving(&[rate()]).once(&[once("a")])).unwrap();
     for refused in [
-        allowed("corr_2").reserving(&[records(1), rate.clone()]),
+        allowed("corr_2").reserving(&[records(1), rate()]),
         allowed("corr_2").reserving(&[records(1)]).once(&[once("b"), once("a")]),
         allowed("corr_2").reserving(&[records(60), records(60)]),
         allowed("corr_1").reserving(&[records(1)]),
@@ -171,14 +176,14 @@ fn an_entry_takes_all_it_needs_or_nothing() {
 #[test]
 fn a_minute_s_rate_is_free_again_after_it() {
     let (_home, ledger) = create();
-    let rate = Reservation { key: "rate".to_owned(), amount: 1.into(), limit: 2.into(), window_seconds: 1 };
+    let rate = || rate(2, 1);
     for turn in 0..2 {
-        append(&ledger, allowed(&format!("corr_{turn}")).reserving(std::slice::from_ref(&rate))).unwrap();
+        append(&ledger, allowed(&format!("corr_{turn}")).reserving(&[rate()])).unwrap();
     }
-    let refused = append(&ledger, allowed("corr_2").reserving(std::slice::from_ref(&rate)));
+    let refused = append(&ledger, allowed("corr_2").reserving(&[rate()]));
     let Err(AppendError::OverBudget { retry_after_seconds: Some(wait), .. }) = refused else { panic!() };
     thread::sleep(Duration::from_secs(wait));
-    append(&ledger, allowed("corr_2").reserving(&[rate])).unwrap();
+    append(&ledger, allowed("corr_2").reserving(&[rate()])).unwrap();
 }
 
 #[test]
@@ -186,19 +191,19 @@ fn a_key_is_taken_once_and_says_by_what() {
     for restart in RESTARTS {
         let (home, ledger) = create();
         let held = Draft::new(T::DecisionApprovalRequired).correlation("corr_1").intent("int_1").agent("crawler");
-        let key = Once { digest: Some("d1".to_owned()), ..once("idempotency/crawler/crm.import/1") };
-        append(&ledger, held.once(std::slice::from_ref(&key))).unwrap();
-        let short = Once { seconds: 1, ..once("short") };
-        append(&ledger, allowed("corr_short").once(std::slice::from_ref(&short))).unwrap();
+        let key = || Once { digest: Some("d1".to_owned()), ..once(KEY) };
+        append(&ledger, held.once(&[key()])).unwrap();
+        let short = || Once { seconds: 1, ..once("short") };
+        append(&ledger, allowed("corr_short").once(&[short()])).unwrap();
         restart(home.path(), ledger);
         let ledger = open(home.path());
-        let refused = append(&ledger, allowed("corr_2").once(std::slice::from_ref(&key)));
+        let refused = append(&ledger, allowed("corr_2").once(&[key()]));
         let Err(AppendError::Duplicate { first }) = refused else { panic!() };
         assert_eq!((first.intent_id.as_deref(), first.digest.as_deref()), (Some("int_1"), Some("d1")));
-        assert_eq!(ledger.taken(&key.key).as_ref(), Some(&*first));
+        assert_eq!(ledger.taken(KEY).as_ref(), Some(&*first));
         thread::sleep(Duration::from_millis(1100));
         assert_eq!(ledger.taken("short"), None);
-        append(&ledger, allowed("corr_3").once(&[short])).unwrap();
+        append(&ledger, allowed("corr_3").once(&[short()])).unwrap();
     }
 }
 
@@ -286,4 +291,5 @@ fn foreign_data_under_our_names_is_refused_when_new() {
 }
 
 const RECORDS: &str = "crm-low-risk/agent/crawler/records/day";
+const KEY: &str = "idempotency/crawler/crm.import/1";
 const DAY: u32 = 86_400;
