@@ -12,6 +12,7 @@ mod approval;
 mod attacks;
 #[cfg(test)]
 mod bad_input;
+mod credentials;
 #[cfg(test)]
 mod budgets;
 #[cfg(test)]

@@ -138,6 +138,13 @@ impl Refusal {
                 format!("`{method}` is never forwarded"),
                 "use another method",
             ),
+            NoPlace(why) => row(
+                400,
+                "no_place_for_credential",
+                "no place for the credential",
+                why,
+                "leave a place for the credential, as the API's documentation writes it; the gate fills it",
+            ),
             NotFound => row(
                 404,
                 "not_found",

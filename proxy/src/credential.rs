@@ -6,6 +6,11 @@ use policy::{Authority, Scheme};
 use serde::Deserialize;
 use vault::{Place, Providers, Reference};
 
+mod shape;
+
+use shape::RawInject;
+pub use shape::{Algorithm, Encoding, Hmac, PLACEHOLDER, Shape};
+
 /// One entry of `credentials.yaml`.
 #[derive(Debug)]
 pub struct Credential {
@@ -15,30 +20,6 @@ pub struct Credential {
     pub shape: Shape,
     /// Hosts it may go to: exact names, or `*.suffix`.
     hosts: Vec<String>,
-}
-
-/// Where in a request a secret goes. Templates hold `{secret}`.
-#[derive(Debug)]
-pub enum Shape {
-    /// `Authorization: Basic`, user and password templates (RFC 7617).
-    Basic {
-        /// Template of the user name.
-        user: String,
-        /// Template of the password.
-        password: String,
-    },
-    /// A header of this name, lower case, with this template.
-    Header {
-        /// Header name.
-        name: String,
-        /// Template of its value.
-        value: String,
-    },
-    /// A query parameter of this name.
-    Query {
-        /// Parameter name.
-        name: String,
-    },
 }
 
 /// The file as written.
@@ -58,37 +39,6 @@ struct RawCredential {
     inject: RawInject,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawInject {
-    bearer: Option<String>,
-    basic: Option<RawBasic>,
-    header: Option<RawHeader>,
-    query: Option<RawQuery>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawBasic {
-    user: String,
-    #[serde(default)]
-    password: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawHeader {
-    name: String,
-    #[serde(default = "plain_template")]
-    value: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawQuery {
-    name: String,
-}
-
 // === impl Credential ===
 
 impl Credential {
@@ -104,7 +54,9 @@ impl Credential {
 
     /// Whether the secret may go to every host that the pattern of a destination can match.
     pub fn covers(&self, pattern: &str) -> bool {
-        self.hosts.iter().any(|host| host == pattern || covers(host, pattern.trim_start_matches("*.")))
+        let under = |suffix: &str| self.hosts.iter().any(|host| host.starts_with("*.") && covers(host, suffix));
+        let listed = self.hosts.iter().any(|host| host == pattern || covers(host, pattern));
+        listed || pattern.strip_prefix("*.").is_some_and(under)
     }
 }
 
@@ -137,7 +89,7 @@ fn credential(raw: RawCredential, providers: &Providers) -> Result<Credential, S
         return Err("`hosts:` is empty; name the hosts this secret may go to".to_owned());
     }
     let hosts = raw.hosts.iter().map(|host| bound_host(host)).collect::<Result<_, _>>()?;
-    Ok(Credential { place, shape: shape(raw.inject)?, hosts })
+    Ok(Credential { place, shape: raw.inject.check()?, hosts })
 }
 
 fn bound_host(host: &str) -> Result<String, String> {
@@ -152,54 +104,12 @@ fn bound_host(host: &str) -> Result<String, String> {
     Ok(host)
 }
 
-fn shape(raw: RawInject) -> Result<Shape, String> {
-    let RawInject { bearer, basic, header, query } = raw;
-    let shapes = [
-        bearer.map(|template| Shape::Header { name: "authorization".to_owned(), value: format!("Bearer {template}") }),
-        basic.map(|basic| Shape::Basic { user: basic.user, password: basic.password }),
-        header.map(|header| Shape::Header { name: header.name.to_ascii_lowercase(), value: header.value }),
-        query.map(|query| Shape::Query { name: query.name }),
-    ];
-    let mut given = shapes.into_iter().flatten();
-    let (Some(shape), None) = (given.next(), given.next()) else {
-        return Err("`inject:` needs exactly one of bearer, basic, header, query".to_owned());
-    };
-    check_shape(&shape)?;
-    Ok(shape)
-}
-
-fn check_shape(shape: &Shape) -> Result<(), String> {
-    let (templates, name) = match shape {
-        Shape::Basic { user, password } => (format!("{user}{password}"), None),
-        Shape::Header { name, value } => (value.clone(), Some(name)),
-        Shape::Query { name } => (plain_template(), Some(name)),
-    };
-    if !templates.contains(PLACEHOLDER) {
-        return Err(format!("the template holds no `{PLACEHOLDER}`"));
-    }
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-    match name {
-        Some(name) if name.is_empty() || !name.bytes().all(plain) => Err(format!("`{name}` is not a plain name")),
-        Some(name) if ["host", "content-length", "transfer-encoding", "connection"].contains(&name.as_str()) => {
-            Err(format!("`{name}` frames the request and cannot carry a secret"))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
 fn covers(pattern: &str, host: &str) -> bool {
     match pattern.strip_prefix("*.") {
         Some(suffix) => host.strip_suffix(suffix).is_some_and(|rest| rest.ends_with('.') && rest.len() > 1),
         None => pattern == host,
     }
 }
-
-fn plain_template() -> String {
-    PLACEHOLDER.to_owned()
-}
-
-/// Where a template takes the secret.
-pub const PLACEHOLDER: &str = "{secret}";
 
 /// Suffixes under which strangers get names of their own; a secret bound to all of them would be anybody's.
 const SHARED_SUFFIXES: &[&str] = &[
@@ -252,7 +162,12 @@ mod tests {
         {
             assert!(!bound(Scheme::Https, host), "{host}");
         }
-        assert!(stripe.covers("api.stripe.com") && !stripe.covers("*.stripe.com"));
+        for pattern in ["api.stripe.com", "*.my.salesforce.com", "a.my.salesforce.com", "*.eu.my.salesforce.com"] {
+            assert!(stripe.covers(pattern), "{pattern}");
+        }
+        for pattern in ["*.stripe.com", "*.api.stripe.com", "*.salesforce.com", "my.salesforce.com"] {
+            assert!(!stripe.covers(pattern), "{pattern}");
+        }
     }
 
     #[test]
@@ -266,6 +181,18 @@ mod tests {
             ("{ secret: env://K, hosts: [a.com], inject: {} }", "exactly one"),
             ("{ secret: env://K, hosts: [a.com], inject: { bearer: x } }", "{secret}"),
             ("{ secret: env://K, hosts: [a.com], inject: { header: { name: host } } }", "frames"),
+            ("{ secret: env://K, hosts: [a.com], inject: { bearer: \"{secret}\", url: true } }", "exactly one"),
+            ("{ secret: env://K, hosts: [a.com], inject: { cookie: { name: 'a b' } } }", "plain name"),
+            ("{ secret: env://K, hosts: [a.com], inject: { json: { field: / } } }", "/auth/token"),
+            ("{ secret: env://K, hosts: [a.com], inject: { path: bot } }", "/bot{secret}"),
+            (
+                "{ secret: env://K, hosts: [a.com], inject: { hmac: { over: x, headers: { x: '{signature}' } } } }",
+                "{body}",
+            ),
+            (
+                "{ secret: env://K, hosts: [a.com], inject: { hmac: { over: '{body}', headers: { x: y } } } }",
+                "{signature}",
+            ),
             ("{ secret: env://K, hosts: [a.com], inject: { bearer: \"{secret}\" }, extra: 1 }", "extra"),
         ];
         for (entry, expected) in faults {

@@ -158,23 +158,21 @@ fn identify(gate: &Gate, caller: &Caller, asked: &Asked) -> Result<String, Refus
 
 /// What: the request as it would be sent, before any credential of the gate.
 fn facts(asked: Asked, agent: String, bytes: Bytes, credential: Option<&Credential>) -> Result<Facts, Refusal> {
-    let mut headers = asked.forwarded()?;
-    let mut query = asked.query;
-    let authority = asked.authority.ok_or(Refusal::NotFound)?;
-    if let Some(credential) = credential {
-        inject::strip(credential, &mut headers, &mut query);
-    }
-    let facts = Facts {
+    let headers = asked.forwarded()?;
+    let mut facts = Facts {
         agent,
         method: asked.method,
-        authority,
+        authority: asked.authority.ok_or(Refusal::NotFound)?,
         path: asked.path,
-        query,
+        query: asked.query,
         headers,
         body: Body::new(bytes),
         votes: Vec::new(),
         unanswered: false,
     };
+    if let Some(credential) = credential {
+        inject::prepare(credential, &mut facts)?;
+    }
     if carries_token(&facts) { Err(Refusal::TokenInRequest) } else { Ok(facts) }
 }
 
@@ -254,6 +252,7 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::HeadTooLarge(_)
         | Refusal::Killed(_)
         | Refusal::MethodRefused(_)
+        | Refusal::NoPlace(_)
         | Refusal::OverLimit(..)
         | Refusal::SlowRequest(_)
         | Refusal::TargetTooLong(_)

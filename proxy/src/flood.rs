@@ -146,6 +146,7 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         | Refusal::LedgerRefused(_)
         | Refusal::LedgerUnavailable(_)
         | Refusal::MethodRefused(_)
+        | Refusal::NoPlace(_)
         | Refusal::NotFound
         | Refusal::NotIdentified
         | Refusal::OverLimit(..)

@@ -43,6 +43,8 @@ pub enum Refusal {
     LedgerUnavailable(String),
     /// Agent: this method is not for a proxy (TRACE, CONNECT inside a tunnel).
     MethodRefused(String),
+    /// Agent: the destination's credential has no place in this request.
+    NoPlace(String),
     /// Agent: no such page of the agent API, or an intent of somebody else.
     NotFound,
     /// Agent: no proxy credential; a probe, answered with the challenge.
@@ -124,6 +126,7 @@ impl Refusal {
             | Refusal::HeadTooLarge(_)
             | Refusal::Killed(_)
             | Refusal::MethodRefused(_)
+            | Refusal::NoPlace(_)
             | Refusal::NotFound
             | Refusal::NotIdentified
             | Refusal::OverLimit(..)

@@ -168,14 +168,16 @@ async fn exchange(
 /// what its version needs.
 fn request(facts: &Facts, injected: &Injected) -> Result<Request<Full<Bytes>>, Failure> {
     let bad = |what: &str| Failure::unsent(format!("{what} cannot be sent"));
-    let own = facts.query.as_deref().map(|query| ["?", query]).unwrap_or_default();
-    let credential = injected.query.as_deref().map(String::as_str);
-    let credential = credential.map(|pair| [if facts.query.is_some() { "&" } else { "?" }, pair]).unwrap_or_default();
     let (scheme, host) = (facts.authority.scheme().as_str(), facts.authority.host_header());
-    let parts = [[scheme, "://"], [&host, &facts.path], own, credential];
+    let [mark, query] = facts.query.as_deref().map(|query| ["?", query]).unwrap_or_default();
+    let own = [facts.path.as_str(), mark, query];
+    let target = injected.target.as_deref().map_or(own, |target| [target.as_str(), "", ""]);
+    let parts = [[scheme, "://", &host], target];
     // It may hold a credential: the memory behind it is wiped when the last part of the request is gone.
     let target = Bytes::from_owner(Zeroizing::new(parts.as_flattened().concat().into_bytes()));
-    let mut request = Request::new(Full::new(facts.body.bytes().clone()));
+    let body = injected.body.as_ref().unwrap_or(facts.body.bytes());
+    let length = body.len();
+    let mut request = Request::new(Full::new(body.clone()));
     *request.method_mut() = Method::from_bytes(facts.method.as_bytes()).map_err(|_| bad("the method"))?;
     *request.uri_mut() = Uri::from_maybe_shared(target).map_err(|_| bad("the target"))?;
     let headers = request.headers_mut();
@@ -183,10 +185,10 @@ fn request(facts: &Facts, injected: &Injected) -> Result<Request<Full<Bytes>>, F
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad("a header name"))?;
         headers.append(name, HeaderValue::from_str(value).map_err(|_| bad("a header value"))?);
     }
-    if !facts.body.is_empty() || ["POST", "PUT", "PATCH"].contains(&facts.method.as_str()) {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(facts.body.len()));
+    if length > 0 || ["POST", "PUT", "PATCH"].contains(&facts.method.as_str()) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    if let Some((name, value)) = &injected.header {
+    for (name, value) in &injected.headers {
         headers.insert(name.clone(), value.clone());
     }
     Ok(request)

@@ -73,3 +73,9 @@ pub(crate) const POLICIES: &[(&str, &str)] = &[
     ("reads", "destinations: [api.read, plain.read]\n"),
     ("sends", "destinations: [api.send, api.small, plain.send]\nrequire_approval: never\n"),
 ];
+
+/// [`CREDENTIALS`] with another way of putting the secret in.
+pub(crate) fn credentials(home: &std::path::Path, inject: &str) -> String {
+    let file = home.join("api.key");
+    CREDENTIALS.replace("FILE", file.to_str().unwrap()).replace("{ bearer: '{secret}' }", inject)
+}

@@ -1,0 +1,165 @@
+//! Takes what the agent itself would authenticate with out of a request that gets a credential from the gate.
+//!
+//! It happens before anyone decides: what is decided, shown and recorded has no credential in it, neither the agent's
+//! nor the gate's. A body stays as the agent made it: the digest that is recorded is over what the agent sent, and the
+//! place in it is filled only on the way out.
+
+use policy::Facts;
+
+use super::{field, slot, template};
+use crate::credential::{Credential, Shape};
+use crate::refusal::Refusal;
+
+/// Removes the agent's own credentials and checks that the request has a place for the gate's.
+///
+/// # Errors
+/// [`Refusal::NoPlace`] when the secret could not be put in: another path, another kind of body.
+pub fn prepare(credential: &Credential, facts: &mut Facts) -> Result<(), Refusal> {
+    let shape = &credential.shape;
+    facts.headers.retain(|(name, _)| !CREDENTIAL_HEADERS.contains(&name.as_str()) && !is_header_of(shape, name));
+    if let Some(query) = facts.query.take() {
+        facts.query = without_credentials(shape, &query);
+    }
+    match shape {
+        Shape::Form { .. } | Shape::Json { .. } => {
+            field::check(shape, &facts.headers, facts.body.bytes()).map_err(Refusal::NoPlace)
+        }
+        Shape::Path { template } => {
+            let slot = slot::find(template, &facts.path).ok_or_else(|| {
+                Refusal::NoPlace(format!("the path does not begin as `{template}`, where the credential stands"))
+            })?;
+            facts.path = slot::replaced(&facts.path, slot, slot::MARK).to_string();
+            Ok(())
+        }
+        Shape::Basic { .. }
+        | Shape::Cookie { .. }
+        | Shape::Header { .. }
+        | Shape::Hmac(_)
+        | Shape::Query { .. }
+        | Shape::Url => Ok(()),
+    }
+}
+
+/// Whether the shape sets this header.
+fn is_header_of(shape: &Shape, name: &str) -> bool {
+    match shape {
+        Shape::Header { name: own, .. } => own == name,
+        Shape::Hmac(hmac) => hmac.headers.contains_key(name),
+        Shape::Basic { .. }
+        | Shape::Cookie { .. }
+        | Shape::Form { .. }
+        | Shape::Json { .. }
+        | Shape::Path { .. }
+        | Shape::Query { .. }
+        | Shape::Url => false,
+    }
+}
+
+/// The query without parameters that name a credential, however they are escaped.
+fn without_credentials(shape: &Shape, query: &str) -> Option<String> {
+    let own = if let Shape::Query { name } = shape { Some(name.as_str()) } else { None };
+    let named = |pair: &str| CREDENTIAL_PARAMETERS.iter().copied().chain(own).any(|name| is_named(pair, name));
+    let kept: Vec<&str> = query.split('&').filter(|pair| !named(pair)).collect();
+    (!kept.is_empty()).then(|| kept.join("&"))
+}
+
+/// Whether a `name=value` pair has this name, however it is spelled.
+pub(super) fn is_named(pair: &str, name: &str) -> bool {
+    let given = pair.split('=').next().unwrap_or_default();
+    given.len() >= name.len() && template::unescaped(given, true).eq_ignore_ascii_case(name.as_bytes())
+}
+
+/// Headers that APIs take credentials from.
+const CREDENTIAL_HEADERS: &[&str] = &[
+    "api-key",
+    "apikey",
+    "authorization",
+    "cookie",
+    "cookie2",
+    "private-token",
+    "x-access-token",
+    "x-amz-security-token",
+    "x-api-key",
+    "x-auth-key",
+    "x-auth-token",
+    "x-goog-api-key",
+    "x-goog-iam-authorization-token",
+    "x-vault-token",
+];
+
+/// Query parameters that are credentials whatever the API is (RFC 6750 section 2.3, AWS and Google signed URLs).
+/// Shorter names, such as `key` or `token`, mean other things elsewhere: they are removed where a credential fills them.
+const CREDENTIAL_PARAMETERS: &[&str] = &[
+    "access_token",
+    "api-key",
+    "api_key",
+    "apikey",
+    "auth_token",
+    "awsaccesskeyid",
+    "client_secret",
+    "private_token",
+    "x-amz-credential",
+    "x-amz-security-token",
+    "x-amz-signature",
+    "x-goog-credential",
+    "x-goog-signature",
+];
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use policy::{Authority, Body, Scheme};
+
+    use super::*;
+    use crate::credential::RawCredentials;
+
+    fn credential(inject: &str) -> Credential {
+        let text = format!("credentials: {{ x: {{ secret: 'env://K', hosts: [a.example], inject: {inject} }} }}\n");
+        let source = policy::Source { name: "c".into(), text };
+        policy::yaml::read::<RawCredentials>(&source)
+            .unwrap()
+            .check(&vault::Providers::default())
+            .unwrap()
+            .remove("x")
+            .unwrap()
+    }
+
+    fn facts(path: &str, query: Option<&str>, headers: &[&str]) -> Facts {
+        Facts {
+            agent: "bot".into(),
+            method: "POST".into(),
+            authority: Authority::parse(Scheme::Https, "a.example").unwrap(),
+            path: path.into(),
+            query: query.map(str::to_owned),
+            headers: headers.iter().map(|name| ((*name).to_owned(), "v".to_owned())).collect(),
+            body: Body::new(Bytes::from_static(b"{}")),
+            votes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn g01_the_agents_own_credentials_are_removed_in_every_spelling() {
+        let mut request = facts(
+            "/a",
+            Some("a=1&KEY=x&k%65y=y&keys=2&%41ccess_token=mine&key&api%5Fkey=3"),
+            &["authorization", "authorization", "x-api-key", "cookie", "x-mine", "accept"],
+        );
+        prepare(&credential("{ header: { name: X-Mine } }"), &mut request).unwrap();
+        assert_eq!(request.headers, [("accept".to_owned(), "v".to_owned())]);
+        assert_eq!(request.query.as_deref(), Some("a=1&KEY=x&k%65y=y&keys=2&key"));
+        prepare(&credential("{ query: { name: key } }"), &mut request).unwrap();
+        assert_eq!(request.query.as_deref(), Some("a=1&keys=2"));
+    }
+
+    #[test]
+    fn what_the_agent_put_into_the_path_is_neither_decided_nor_recorded() {
+        let telegram = credential("{ path: '/bot{secret}' }");
+        let mut request = facts("/bot123:own/sendMessage", None, &[]);
+        prepare(&telegram, &mut request).unwrap();
+        assert_eq!(request.path, "/bot-secret-/sendMessage");
+        for elsewhere in ["/file/bot1/x", "/", "/bo/x"] {
+            let refused = prepare(&telegram, &mut facts(elsewhere, None, &[]));
+            assert!(matches!(refused, Err(Refusal::NoPlace(_))), "{elsewhere}");
+        }
+    }
+}
