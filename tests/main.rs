@@ -12,9 +12,10 @@ mod approval;
 mod attacks;
 #[cfg(test)]
 mod bad_input;
-mod credentials;
 #[cfg(test)]
 mod budgets;
+#[cfg(test)]
+mod echoes;
 #[cfg(test)]
 mod endings;
 #[cfg(test)]
@@ -25,6 +26,8 @@ mod examples;
 mod flow;
 #[cfg(test)]
 mod forgery;
+#[cfg(test)]
+mod injection;
 #[cfg(test)]
 mod language;
 #[cfg(test)]

@@ -21,6 +21,19 @@ enum Coding {
     Zstd,
 }
 
+/// The bytes of a body under the codings that its `Content-Encoding` headers list, each by name.
+///
+/// # Errors
+/// Why they cannot be read, in words that hold nothing of the body.
+pub fn decoded<'a, 'h>(body: &'a [u8], headers: impl Iterator<Item = &'h str>) -> Result<Cow<'a, [u8]>, &'static str> {
+    decode(body, headers).map_err(|Unreadable(why)| why)
+}
+
+/// The most bytes that a body of `length` may decode to.
+pub fn most_decoded(length: usize) -> usize {
+    length.saturating_mul(MAX_RATIO).clamp(ALWAYS, MAX_DECODED)
+}
+
 /// The bytes of a body under the codings that its headers list.
 pub(crate) fn decode<'a, 'h>(
     body: &'a [u8],
@@ -50,7 +63,7 @@ pub(crate) fn decode<'a, 'h>(
 
 impl Coding {
     fn decode(self, body: &[u8]) -> Result<Vec<u8>, Unreadable> {
-        let limit = body.len().saturating_mul(MAX_RATIO).clamp(ALWAYS, MAX_DECODED);
+        let limit = most_decoded(body.len());
         match self {
             Self::Brotli => {
                 let mut stream = Decompressor::new(body, BUFFER);

@@ -93,6 +93,7 @@ pub use calls::RpcIds;
 pub use decide::{Basis, Decision, Denial, Grant, Hold, Match, NoResponse, Verdict};
 pub use destination::{Destination, Effect};
 pub use document::Source;
+pub use encoding::{decoded, most_decoded};
 pub use facts::{Ballot, Body, Facts, Vote};
 pub use fault::{Code, Fault, Invalid};
 pub use limit::{Once, Reservation};

@@ -176,6 +176,13 @@ impl Refusal {
                 format!("intent `{id}` was rejected: {rationale}"),
                 "do what the reviewer asks, then send a new request",
             ),
+            ReplyWithheld(why) => row(
+                502,
+                "reply_withheld",
+                "reply withheld",
+                format!("the request was carried out, but its reply is withheld: {why}"),
+                "the request has taken effect: do not send it again; an operator can see to a reply without encoding",
+            ),
             SlowRequest(why) => {
                 row(408, "request_timeout", "request timeout", why, "send the whole request at once").closing()
             }

@@ -61,6 +61,18 @@ struct Charged {
 #[derive(Debug, Default)]
 pub struct Share(#[expect(dead_code, reason = "held for its drop")] Option<OwnedSemaphorePermit>);
 
+// === impl Share ===
+
+impl Share {
+    /// A share of this many bytes.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] when they are not there.
+    pub fn take(budget: &Arc<Semaphore>, bytes: usize) -> Result<Share, Refusal> {
+        reserve(budget, bytes).map(|permit| Share(Some(permit)))
+    }
+}
+
 // === impl Reply ===
 
 impl From<Bytes> for Reply {

@@ -1,6 +1,6 @@
 //! What `credentials.yaml` says: where a secret is, which hosts it may go to, and how it is put into a request.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use policy::{Authority, Scheme};
 use serde::Deserialize;
@@ -18,6 +18,8 @@ pub struct Credential {
     pub place: Place,
     /// How it goes into a request.
     pub shape: Shape,
+    /// Reply headers that reach the agent although an upstream hands out credentials in them; names in lower case.
+    pub reply_headers: BTreeSet<String>,
     /// Hosts it may go to: exact names, or `*.suffix`.
     hosts: Vec<String>,
 }
@@ -37,6 +39,8 @@ struct RawCredential {
     provider: Option<String>,
     hosts: Vec<String>,
     inject: RawInject,
+    #[serde(default = "challenges")]
+    reply_headers: BTreeSet<String>,
 }
 
 // === impl Credential ===
@@ -89,7 +93,16 @@ fn credential(raw: RawCredential, providers: &Providers) -> Result<Credential, S
         return Err("`hosts:` is empty; name the hosts this secret may go to".to_owned());
     }
     let hosts = raw.hosts.iter().map(|host| bound_host(host)).collect::<Result<_, _>>()?;
-    Ok(Credential { place, shape: raw.inject.check()?, hosts })
+    let reply_headers = raw.reply_headers.iter().map(|name| name.to_ascii_lowercase()).collect::<BTreeSet<_>>();
+    if let Some(name) = reply_headers.iter().find(|name| !HANDING_OUT.contains(&name.as_str())) {
+        return Err(format!("`{name}` passes anyway; `reply_headers:` may list {}", HANDING_OUT.join(", ")));
+    }
+    Ok(Credential { place, shape: raw.inject.check()?, reply_headers, hosts })
+}
+
+/// A client such as git wants to see how it should have authenticated.
+fn challenges() -> BTreeSet<String> {
+    BTreeSet::from(["www-authenticate".to_owned()])
 }
 
 fn bound_host(host: &str) -> Result<String, String> {
@@ -110,6 +123,9 @@ fn covers(pattern: &str, host: &str) -> bool {
         None => pattern == host,
     }
 }
+
+/// Reply headers in which an upstream hands out credentials, or asks for them.
+pub const HANDING_OUT: &[&str] = &["authentication-info", "set-cookie", "set-cookie2", "www-authenticate"];
 
 /// Suffixes under which strangers get names of their own; a secret bound to all of them would be anybody's.
 const SHARED_SUFFIXES: &[&str] = &[
@@ -194,6 +210,7 @@ mod tests {
                 "{signature}",
             ),
             ("{ secret: env://K, hosts: [a.com], inject: { bearer: \"{secret}\" }, extra: 1 }", "extra"),
+            ("{ secret: env://K, hosts: [a.com], inject: { url: true }, reply_headers: [etag] }", "passes anyway"),
         ];
         for (entry, expected) in faults {
             let fault = one(entry).err().unwrap_or_default();

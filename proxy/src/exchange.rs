@@ -236,6 +236,7 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::NotIdentified
         | Refusal::Pending(_)
         | Refusal::Rejected(..)
+        | Refusal::ReplyWithheld(_)
         | Refusal::Upstream(_)
         | Refusal::Unfetched(..)
         | Refusal::UnknownOutcome(_)

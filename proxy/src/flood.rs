@@ -152,6 +152,7 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         | Refusal::OverLimit(..)
         | Refusal::Pending(_)
         | Refusal::Rejected(..)
+        | Refusal::ReplyWithheld(_)
         | Refusal::SlowRequest(_)
         | Refusal::TargetTooLong(_)
         | Refusal::TooMany(_)

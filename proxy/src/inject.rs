@@ -3,8 +3,11 @@
 //! A secret is fetched only with a [`Permit`] in hand, goes only to a host its credential is bound to, and every copy
 //! made here is wiped. (The copy in the TLS library's write buffer is not under our control.)
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue, header};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
@@ -12,6 +15,7 @@ use zeroize::Zeroizing;
 use crate::gate::Gate;
 use crate::permit::Permit;
 use crate::refusal::Refusal;
+use crate::scrub::Needles;
 
 mod field;
 mod own;
@@ -31,8 +35,19 @@ pub struct Injected {
     pub target: Option<Zeroizing<String>>,
     /// The body.
     pub body: Option<Bytes>,
+    /// What must not come back.
+    pub guard: Option<Guard>,
     /// Reference, provider and version for the ledger; null without a credential.
     pub origin: Value,
+}
+
+/// What the gate looks for in the reply to a request with a credential.
+#[derive(Debug)]
+pub struct Guard {
+    /// The secrets, in all their forms.
+    pub needles: Arc<Needles>,
+    /// Headers that pass although they could hand out another credential.
+    pub passing: BTreeSet<String>,
 }
 
 // === impl Injected ===
@@ -62,6 +77,10 @@ pub async fn credentials(gate: &Gate, permit: &Permit) -> Result<Injected, Refus
     let facts = permit.facts();
     let rendered = fetched.secret.lend(|secret| render::render(&credential.shape, secret, facts, Timestamp::now()));
     let mut injected = rendered.map_err(Refusal::VaultUnavailable)?;
+    let needles = Arc::new(fetched.secret.lend(|secret| Needles::new(&[secret])));
+    injected.guard = Some(Guard { needles, passing: credential.reply_headers.clone() });
+    // A reply that is not encoded can be looked through as it comes.
+    injected.headers.push((header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));
     injected.origin = origin(permit, fetched.version);
     Ok(injected)
 }

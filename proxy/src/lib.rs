@@ -48,6 +48,7 @@ pub mod replies;
 pub mod requests;
 pub mod respond;
 pub mod rulebook;
+pub mod scrub;
 pub mod setup;
 pub mod shares;
 pub mod trust;

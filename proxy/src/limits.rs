@@ -89,6 +89,8 @@ limits! {
     reply_bytes: u64 = 64 << 30;
     /// Bytes of all replies that wait in memory for their clients to read them, half of them for one agent.
     reply_budget_bytes: u64 = 128 << 20;
+    /// Bytes of an encoded reply that is decoded to look for a credential in it; a longer one is withheld.
+    encoded_reply_bytes: u64 = 8 << 20;
     /// Seconds a client may leave a reply unread before it counts as gone.
     write_seconds: u64 = 30;
     /// Bytes of the reply to an approved request that the mailbox keeps.

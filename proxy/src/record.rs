@@ -112,6 +112,11 @@ impl Ticket {
         described(self.draft(kind), facts, basis)
     }
 
+    /// The event that says what must never happen, did.
+    pub fn violation(&self, kind: &str, severity: &str) -> Draft {
+        self.draft(EventType::Violation).with("kind", kind).with("severity", severity)
+    }
+
     /// The event of its outcome.
     pub fn outcome(&self, outcome: Outcome) -> Draft {
         let (kind, sent, data) = match outcome {

@@ -55,6 +55,8 @@ pub enum Refusal {
     Pending(Box<Pending>),
     /// Reviewer: said no. Intent id and rationale.
     Rejected(String, String),
+    /// Upstream: its reply could not be looked through for the credential.
+    ReplyWithheld(String),
     /// Agent: did not finish sending within the time allowed.
     SlowRequest(String),
     /// Agent: the request target is longer than this many bytes.
@@ -132,6 +134,7 @@ impl Refusal {
             | Refusal::OverLimit(..)
             | Refusal::Pending(_)
             | Refusal::Rejected(..)
+            | Refusal::ReplyWithheld(_)
             | Refusal::SlowRequest(_)
             | Refusal::TargetTooLong(_)
             | Refusal::TokenInRequest

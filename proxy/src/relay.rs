@@ -9,8 +9,6 @@ use std::time::Instant;
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
-use http_body_util::BodyExt;
-use hyper::body::{Body, Incoming};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
@@ -18,12 +16,16 @@ use tokio::sync::{mpsc, oneshot};
 use crate::body::{self, Part, Reply, StillUnread};
 use crate::gate::Gate;
 use crate::hold;
-use crate::inject;
+use crate::inject::{self, Guard};
 use crate::limits::Limits;
 use crate::permit::{Order, Permit};
 use crate::record::{self, Outcome, Ticket};
 use crate::refusal::Refusal;
 use crate::upstream::{self, Progress};
+
+mod source;
+
+use source::Source;
 
 /// Where a reply goes.
 #[derive(Debug)]
@@ -61,7 +63,7 @@ pub async fn execute(gate: Arc<Gate>, order: Order, sink: Sink) {
 }
 
 async fn carry_out(gate: &Gate, permit: Permit, ticket: &Ticket, mut sink: Sink) -> Outcome {
-    let injected = match inject::credentials(gate, &permit).await {
+    let mut injected = match inject::credentials(gate, &permit).await {
         Ok(injected) => injected,
         Err(refusal) => {
             let credential = inject::origin(&permit, None);
@@ -72,13 +74,14 @@ async fn carry_out(gate: &Gate, permit: Permit, ticket: &Ticket, mut sink: Sink)
     };
     ledger::crash::point("credential.fetched");
     let credential = injected.origin.clone();
+    let guard = injected.guard.take();
     let progress = Progress::default();
     let reply = tokio::select! {
         reply = upstream::send(gate, permit, injected, &progress) => reply,
         () = sink.closed() => return gone(&progress, &credential),
     };
     match reply {
-        Ok(reply) => pass_on(gate, reply, ticket, sink, credential).await,
+        Ok(reply) => pass_on((gate, ticket), reply, sink, (credential, guard)).await,
         Err(failure) => {
             let data = json!({"reason": "upstream_failed", "detail": failure.why, "credential": credential});
             if failure.sent {
@@ -97,18 +100,32 @@ fn gone(progress: &Progress, credential: &Value) -> Outcome {
     if progress.sent() { Outcome::Unknown(data) } else { Outcome::Failed { sent: false, data } }
 }
 
-async fn pass_on(gate: &Gate, reply: upstream::Reply, ticket: &Ticket, sink: Sink, credential: Value) -> Outcome {
+async fn pass_on(
+    (gate, ticket): (&Gate, &Ticket),
+    reply: upstream::Reply,
+    sink: Sink,
+    (credential, guard): (Value, Option<Guard>),
+) -> Outcome {
     let upstream::Reply { response, leg } = reply;
-    let (mut head, mut body) = response.into_parts();
+    let (mut head, body) = response.into_parts();
     head.headers = relayed_headers(&head.headers, ticket);
     head.extensions.clear();
     head.version = Version::HTTP_11;
     let status = head.status;
     let mut tally = Tally { agent: ticket.agent(), bytes: 0, digest: Sha256::default(), started: Instant::now() };
-    let ended = match sink {
-        Sink::Live(slot) => live(gate, slot, head, &mut body, &mut tally).await,
-        Sink::Mailbox => Box::pin(store(gate, ticket, head, &mut body, &mut tally)).await,
+    let mut source = Source::new((gate, ticket), body);
+    let watched = source.watch(&mut head, guard).await;
+    source.tell().await;
+    let ended = match (watched, sink) {
+        (Ok(()), Sink::Live(slot)) => live(gate, slot, head, &mut source, &mut tally).await,
+        (Ok(()), Sink::Mailbox) => Box::pin(store((gate, ticket), head, &mut source, &mut tally)).await,
+        (Err(why), sink) => {
+            sink.refuse(Refusal::ReplyWithheld(why.to_owned()));
+            Err("withheld")
+        }
     };
+    source.tell().await;
+    let masked = source.masked();
     if ended.is_ok() {
         gate.pool.give_back(leg).await;
     }
@@ -116,6 +133,7 @@ async fn pass_on(gate: &Gate, reply: upstream::Reply, ticket: &Ticket, sink: Sin
         "status": status.as_u16(),
         "reply_bytes": tally.bytes,
         "reply_sha256": data_encoding::HEXLOWER.encode(&tally.digest.finalize()),
+        "masked_bytes": (masked > 0).then_some(masked),
         "credential": credential,
         "ended": ended.err(),
     });
@@ -131,17 +149,17 @@ async fn live(
     gate: &Gate,
     slot: Slot,
     head: Parts,
-    body: &mut Incoming,
+    source: &mut Source<'_>,
     tally: &mut Tally<'_>,
 ) -> Result<(), &'static str> {
     // Most replies are here as a whole with their head: then the connection is woken once and writes once.
     let first = tokio::select! {
         biased;
-        part = next(gate, body) => Some(part),
+        part = source.next() => Some(part),
         () = std::future::ready(()) => None,
     };
     match first {
-        Some(Ok(Part::Data(whole))) if body.is_end_stream() && whole.len() as u64 <= gate.limits.reply_bytes => {
+        Some(Ok(Part::Data(whole))) if source.is_end_stream() && whole.len() as u64 <= gate.limits.reply_bytes => {
             let whole = tally.admit(gate, whole).await?;
             slot.send(Ok(Response::from_parts(head, Reply::from(whole)))).map_err(|_| "client_gone")
         }
@@ -149,7 +167,7 @@ async fn live(
             let (parts, reply) = mpsc::channel(PARTS);
             // A closed slot is found again by the first part that nobody takes.
             drop(slot.send(Ok(Response::from_parts(head, Reply::Stream(reply)))));
-            stream(gate, first, body, &parts, tally).await
+            stream(gate, first, source, &parts, tally).await
         }
     }
 }
@@ -157,7 +175,7 @@ async fn live(
 async fn stream(
     gate: &Gate,
     mut first: Option<Result<Part, &'static str>>,
-    body: &mut Incoming,
+    source: &mut Source<'_>,
     parts: &mpsc::Sender<Part>,
     tally: &mut Tally<'_>,
 ) -> Result<(), &'static str> {
@@ -165,11 +183,12 @@ async fn stream(
         let mut part = match first.take() {
             Some(part) => part?,
             None => tokio::select! {
-                part = next(gate, body) => part?,
+                part = source.next() => part?,
                 // A client that goes away while the upstream is silent must not keep it, nor the memory it takes.
                 () = parts.closed() => return Err("client_gone"),
             },
         };
+        source.tell().await;
         if let Part::Data(data) = part {
             part = Part::Data(tally.admit(gate, data).await?);
         }
@@ -186,17 +205,16 @@ async fn stream(
 
 /// Keeps the reply for the agent. What is over the limit is counted and digested, and not kept.
 async fn store(
-    gate: &Gate,
-    ticket: &Ticket,
+    (gate, ticket): (&Gate, &Ticket),
     head: Parts,
-    body: &mut Incoming,
+    source: &mut Source<'_>,
     tally: &mut Tally<'_>,
 ) -> Result<(), &'static str> {
     let mut whole = BytesMut::new();
     let mut trailers = HeaderMap::new();
     let mut ended = Ok(());
     loop {
-        match next(gate, body).await {
+        match source.next().await {
             Ok(Part::Data(data)) => {
                 if let Err(early) = tally.add(&data, &gate.limits) {
                     ended = Err(early);
@@ -226,26 +244,6 @@ async fn store(
         Err(error) => {
             tracing::error!(intent, %error, "the reply of an approved request could not be kept");
             ended.and(Err("reply_not_kept"))
-        }
-    }
-}
-
-/// The next part of a reply.
-async fn next(gate: &Gate, body: &mut Incoming) -> Result<Part, &'static str> {
-    loop {
-        let frame = match tokio::time::timeout(Limits::seconds(gate.limits.reply_idle_seconds), body.frame()).await {
-            Ok(None) => return Ok(Part::End),
-            Ok(Some(Ok(frame))) => frame,
-            Ok(Some(Err(_))) => return Err("truncated"),
-            Err(_) => return Err("upstream_stalled"),
-        };
-        match frame.into_data().map_err(|frame| frame.into_trailers()) {
-            Ok(data) => return Ok(Part::Data(data)),
-            Err(Ok(mut trailers)) => {
-                strip_own(&mut trailers);
-                return Ok(Part::Trailers(trailers));
-            }
-            Err(Err(_)) => {}
         }
     }
 }

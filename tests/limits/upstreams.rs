@@ -127,6 +127,18 @@ fn secret_bytes_bounds_a_secret() {
 }
 
 #[test]
+fn encoded_reply_bytes_bounds_what_is_decoded_to_look_for_a_secret() {
+    // Of nothing.
+    let gzip = b"\x1f\x8b\x08\0\0\0\0\0\0\x03\x03\0\0\0\0\0\0\0\0\0";
+    let origin = Origin::https(&[API]).reply("/", Reply::new(200).header("content-encoding", "gzip").body(*gzip));
+    for (limit, status) in [(20, 200), (19, 502)] {
+        let gate = Plan::new().origin(API, &origin).limit("encoded_reply_bytes", limit).start();
+        let answer = gate.agent().get(READ);
+        assert_eq!(answer.status, status, "{answer:?}");
+    }
+}
+
+#[test]
 fn secret_millis_bounds_the_wait_for_a_secret() {
     let folder = tempfile::tempdir().unwrap();
     let origin = Origin::https(&[API]);

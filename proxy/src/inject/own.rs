@@ -134,6 +134,7 @@ mod tests {
             headers: headers.iter().map(|name| ((*name).to_owned(), "v".to_owned())).collect(),
             body: Body::new(Bytes::from_static(b"{}")),
             votes: Vec::new(),
+            unanswered: false,
         }
     }
 

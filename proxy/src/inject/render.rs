@@ -115,6 +115,7 @@ mod tests {
             headers: Vec::new(),
             body: Body::new(Bytes::from_static(body.as_bytes())),
             votes: Vec::new(),
+            unanswered: false,
         }
     }
 

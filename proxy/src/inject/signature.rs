@@ -79,6 +79,7 @@ mod tests {
             headers: Vec::new(),
             body: Body::new(Bytes::from_static(b"what do ya want for nothing?")),
             votes: Vec::new(),
+            unanswered: false,
         };
         let headers = BTreeMap::from([("x-signature".to_owned(), "v1={signature},t={timestamp}".to_owned())]);
         let mut hmac =

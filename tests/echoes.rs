@@ -1,0 +1,239 @@
+//! An upstream that sends the credential back: in every form and coding, in head, body and trailers. The agent never
+//! sees it, and the ledger says that it came.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use data_encoding::{BASE64, HEXLOWER};
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
+use serde_json::json;
+
+use crate::harness::agent::Response;
+use crate::harness::gate::{Gate, Plan};
+use crate::harness::origin::{Origin, Reply};
+use crate::harness::world::{self, API};
+
+#[test]
+fn f11_to_f14_every_form_in_every_coding_is_masked() {
+    let mut origin = Origin::https(&[API]);
+    for (form, echo) in echoes() {
+        for (coding, encode) in CODINGS {
+            let body = encode(format!("{{\"seen\": \"{echo}\", \"n\": 1}}\n").as_bytes());
+            let reply = Reply::new(200).header("content-encoding", coding).header("digest", "x").body(body);
+            origin = origin.reply(&format!("/{coding}/{form}"), reply);
+        }
+    }
+    let gate = gate(&origin, "{ bearer: '{secret}' }");
+    let mut tunnel = gate.agent().tunnel(API);
+    for (form, echo) in echoes() {
+        for (coding, _) in CODINGS {
+            let path = format!("/{coding}/{form}");
+            let answer =
+                tunnel.ask(&format!("GET {path} HTTP/1.1\r\nhost: {API}\r\naccept-encoding: gzip, br\r\n\r\n"));
+            let text = answer.text();
+            assert_eq!((answer.status, text.len()), (200, echo.len() + 21), "{path}: {text}");
+            assert!(text.starts_with("{\"seen\": \"") && text.ends_with("\", \"n\": 1}\n"), "{path}: {text}");
+            let masked = text.matches('*').count();
+            assert!(masked + 10 >= echo.len(), "{path}: {text}");
+            let is_encoded = coding != "identity";
+            assert_eq!(answer.header("content-encoding").is_some(), !is_encoded, "{path}");
+            assert_eq!(answer.header("content-length").is_some(), !is_encoded, "{path}");
+            assert_eq!(answer.header("digest").is_some(), !is_encoded, "{path}");
+            let outcome = gate.event("action.executed", &answer.correlation());
+            assert_eq!(outcome["data"]["masked_bytes"], masked, "{path}");
+        }
+    }
+    for hit in origin.hits() {
+        assert_eq!(hit.header("accept-encoding"), Some("identity"));
+    }
+    let told = gate.events_called("violation");
+    assert_eq!(told.len(), echoes().len() * CODINGS.len());
+    assert_eq!((&told[0]["data"]["kind"], &told[0]["data"]["severity"]), (&json!("secret_echoed"), &json!("CRITICAL")));
+    assert_secret_is_nowhere(&gate);
+    gate.assert_verifies();
+}
+
+#[test]
+fn f13_an_echo_in_pieces_is_masked() {
+    let pieces = |sizes: &[usize]| {
+        let mut rest = SECRET;
+        let mut chunks = vec![(Duration::ZERO, b"<".to_vec())];
+        for size in sizes {
+            let (piece, after) = rest.split_at(*size);
+            chunks.push((Duration::from_millis(20), piece.as_bytes().to_vec()));
+            rest = after;
+        }
+        chunks.push((Duration::from_millis(20), format!("{rest}>").into_bytes()));
+        Reply::new(200).chunks(chunks)
+    };
+    let origin = Origin::https(&[API])
+        .reply("/two", pieces(&[9]))
+        .reply("/many", pieces(&[4, 4, 4, 4, 4, 4]))
+        .reply("/single", pieces(&[1; 29]));
+    let gate = gate(&origin, "{ bearer: '{secret}' }");
+    for path in ["two", "many", "single"] {
+        let answer = gate.agent().get(&format!("https://api.example/{path}"));
+        assert_eq!(answer.text(), format!("<{}>", "*".repeat(SECRET.len())), "{path}");
+    }
+}
+
+#[test]
+fn f11_an_echo_in_the_head_or_the_trailers_is_masked() {
+    let trailers = format!(
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-echo\r\nx-echo: a{SECRET}\r\nlocation: https://x.example/?k={SECRET}\r\n\r\n2\r\nok\r\n0\r\nx-echo: b{SECRET}\r\n\r\n"
+    );
+    let origin = Origin::https(&[API]).reply("/trailers", Reply::raw(trailers));
+    let gate = gate(&origin, "{ bearer: '{secret}' }");
+    let mut tunnel = gate.agent().begin("GET", "https://api.example/trailers", &[("te", "trailers")], b"");
+    let answer = tunnel.head().unwrap();
+    let masked = "*".repeat(SECRET.len());
+    assert_eq!(answer.header("x-echo"), Some(format!("a{masked}").as_str()));
+    assert_eq!(answer.header("location"), Some(format!("https://x.example/?k={masked}").as_str()));
+    let rest = tunnel.through(b"\r\n\r\n").unwrap();
+    assert!(!String::from_utf8(rest).unwrap().contains(SECRET));
+    let outcome = gate.event("action.executed", &answer.correlation());
+    assert!(outcome["data"]["masked_bytes"].as_u64().unwrap() >= 2 * SECRET.len() as u64, "{outcome}");
+}
+
+#[test]
+fn a_stream_of_events_is_not_delayed() {
+    let pause = Duration::from_secs(2);
+    let events = ["data: one\n\n", "data: sk_live_ 4e", "C39!\n\n"].map(|event| (pause, event.as_bytes().to_vec()));
+    let origin = Origin::https(&[API]).reply("/events", Reply::new(200).chunks(events.to_vec()));
+    let gate = gate(&origin, "{ bearer: '{secret}' }");
+    let mut tunnel = gate.agent().begin("GET", "https://api.example/events", &[], b"");
+    let started = Instant::now();
+    for (count, event) in [(1, "data: one\n\n"), (2, "4e"), (3, "C39!\n\n")] {
+        tunnel.through(event.as_bytes()).unwrap();
+        assert!(started.elapsed() < pause * count + pause / 2, "{event} came after {:?}", started.elapsed());
+    }
+}
+
+#[test]
+fn the_reply_in_a_mailbox_is_masked() {
+    let reply = Reply::new(200).header("x-echo", SECRET).body(format!("a {SECRET} b"));
+    let origin = Origin::https(&[API]).reply("/change", reply);
+    let gate = gate(&origin, "{ query: { name: key } }");
+    let agent = gate.agent();
+    let intent = agent.held("https://api.example/change/7", "x");
+    gate.approve(&intent);
+    assert_eq!(agent.settled(&intent), "succeeded");
+    let answer = agent.response(&intent);
+    let masked = "*".repeat(SECRET.len());
+    assert_eq!((answer.header("x-echo"), answer.text()), (Some(masked.as_str()), format!("a {masked} b")));
+    assert_eq!(gate.events_called("violation").len(), 1);
+    assert_secret_is_nowhere(&gate);
+}
+
+#[test]
+fn a_reply_that_cannot_be_looked_through_is_withheld() {
+    let text = format!("{SECRET} ").repeat(4);
+    let encoded = |coding: &str, body: Vec<u8>| Reply::new(200).header("content-encoding", coding).body(body);
+    let origin = Origin::https(&[API])
+        .reply("/unknown", encoded("x-own", text.clone().into()))
+        .reply("/twice", encoded("gzip, gzip", gzip(&gzip(text.as_bytes()))))
+        .reply("/not", encoded("gzip", text.clone().into()))
+        .reply("/bomb", encoded("gzip", gzip(&vec![b' '; 4 << 20])))
+        .reply("/long", encoded("gzip", vec![b'x'; 70_000]));
+    let gate = gate_with(&origin, "{ bearer: '{secret}' }", 65_536);
+    for path in ["unknown", "twice", "not", "bomb", "long"] {
+        let answer = gate.agent().get(&format!("https://api.example/{path}"));
+        assert_eq!((answer.status, answer.code().as_str()), (502, "reply_withheld"), "{path}");
+        let outcome = gate.event("action.executed", &answer.correlation());
+        assert_eq!((&outcome["data"]["sent"], &outcome["data"]["ended"]), (&json!(true), &json!("withheld")), "{path}");
+    }
+    assert_eq!(origin.hits().len(), 5);
+    let intent = gate.agent().held("https://api.example/change/7", "x");
+    gate.approve(&intent);
+    assert_eq!(gate.agent().settled(&intent), "succeeded");
+    // Without a credential nothing is looked for, and nothing is taken apart.
+    let plain = Origin::plain().reply("/", encoded("x-own", text.clone().into()));
+    let gate = Plan::new().origin(world::PLAIN, &plain).start();
+    let answer = gate.agent().get("http://plain.example/a");
+    assert_eq!((answer.header("content-encoding"), answer.text()), (Some("x-own"), text));
+}
+
+#[test]
+fn f18_what_would_hand_out_another_credential_passes_only_where_it_is_listed() {
+    let reply = Reply::new(401)
+        .header("www-authenticate", "Basic realm=\"git\"")
+        .header("set-cookie", "session=1")
+        .header("authentication-info", "nextnonce=1");
+    let origin = Origin::https(&[API]).reply("/", reply);
+    let names = |answer: &Response| {
+        let handing_out = ["authentication-info", "set-cookie", "www-authenticate"];
+        handing_out.into_iter().filter(|name| answer.header(name).is_some()).collect::<Vec<_>>()
+    };
+    let gate = gate(&origin, "{ bearer: '{secret}' }");
+    assert_eq!(names(&gate.agent().get("https://api.example/a")), ["www-authenticate"]);
+    let gate = self::gate(&origin, "{ bearer: '{secret}' }\n    reply_headers: [Set-Cookie]");
+    assert_eq!(names(&gate.agent().get("https://api.example/a")), ["set-cookie"]);
+}
+
+fn gate(origin: &Origin, inject: &str) -> Gate {
+    gate_with(origin, inject, 8 << 20)
+}
+
+fn gate_with(origin: &Origin, inject: &str, encoded_reply_bytes: u64) -> Gate {
+    let plan = Plan::new().origin(API, origin).limit("encoded_reply_bytes", encoded_reply_bytes);
+    let credentials = world::credentials(&plan.home(), inject);
+    plan.file("credentials.yaml", &credentials).file("api.key", SECRET).start()
+}
+
+/// Not in what was recorded, logged or sealed.
+fn assert_secret_is_nowhere(gate: &Gate) {
+    let found =
+        std::process::Command::new("grep").args(["-rlF", SECRET]).arg(gate.home().join("data")).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&found.stdout), "", "the secret is on disk");
+    assert!(!gate.log().contains(SECRET), "the secret is in the log");
+}
+
+fn echoes() -> Vec<(&'static str, String)> {
+    let each = |write: fn(u8) -> String| SECRET.bytes().map(write).collect::<String>();
+    vec![
+        ("plain", SECRET.to_owned()),
+        ("upper", SECRET.to_uppercase()),
+        ("base64-0", BASE64.encode(SECRET.as_bytes())),
+        ("base64-1", BASE64.encode(format!("a{SECRET}").as_bytes())),
+        ("base64-2", BASE64.encode(format!("ab{SECRET}").as_bytes())),
+        ("hex", HEXLOWER.encode(SECRET.as_bytes())),
+        ("percent", each(|byte| format!("%{byte:02X}"))),
+        ("json", each(|byte| format!("\\u{byte:04x}"))),
+        ("html", each(|byte| format!("&#{byte};"))),
+        ("html-hex", each(|byte| format!("&#x{byte:X};"))),
+    ]
+}
+
+fn identity(text: &[u8]) -> Vec<u8> {
+    text.to_vec()
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut stream = GzEncoder::new(Vec::new(), Compression::best());
+    stream.write_all(text).unwrap();
+    stream.finish().unwrap()
+}
+
+fn deflate(text: &[u8]) -> Vec<u8> {
+    let mut stream = ZlibEncoder::new(Vec::new(), Compression::best());
+    stream.write_all(text).unwrap();
+    stream.finish().unwrap()
+}
+
+/// One stored block and the empty last one (RFC 7932 section 9).
+fn brotli(text: &[u8]) -> Vec<u8> {
+    let head = (u32::try_from(text.len()).unwrap() - 1) << 4 | 1 << 20;
+    [&head.to_le_bytes()[..3], text, &[3]].concat()
+}
+
+fn zstd(text: &[u8]) -> Vec<u8> {
+    compress_to_vec(text, CompressionLevel::Fastest)
+}
+
+type Encode = fn(&[u8]) -> Vec<u8>;
+const CODINGS: [(&str, Encode); 5] =
+    [("identity", identity), ("gzip", gzip), ("deflate", deflate), ("br", brotli), ("zstd", zstd)];
+
+const SECRET: &str = "sk_live_4eC39HqLyjWDarjtT1zdp7dc";
