@@ -1,7 +1,7 @@
 //! `rate_limits`, `budgets` and `dedupe_seconds`: what a grant takes of what is limited over time.
 //!
-//! Nothing is counted here: a grant only lists what it needs, and whoever records it applies the list or refuses. An amount
-//! that cannot be measured cannot be taken, so it denies.
+//! Nothing is counted here: a grant only lists what it needs, and whoever records it applies the list or refuses. More than a
+//! whole budget is denied. An amount that cannot be measured cannot be taken, so a person has to take it on.
 
 use std::collections::BTreeSet;
 
@@ -151,13 +151,13 @@ impl LimitsOverTime {
         self.0.iter().filter_map(|limit| Some((BUDGETS, limit.of.as_deref()?)))
     }
 
-    /// What a grant for this case takes, or why it can take nothing.
+    /// What a grant for this case takes, and what is said where it cannot take it.
     pub(crate) fn reserve(&self, policy: &str, case: &Case<'_>) -> (Vec<Reservation>, Option<Opinion>) {
-        let (mut taken, mut against) = (Vec::new(), Vec::new());
+        let (mut taken, mut over, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
         for limit in &self.0 {
             match limit.amount(case) {
                 Ok(amount) if amount > limit.limit => {
-                    against.push(format!("{amount} is over the limit of {} of `{}`", limit.limit, limit.name));
+                    over.push(format!("{amount} is over the limit of {} of `{}`", limit.limit, limit.name));
                 }
                 Ok(amount) => taken.push(Reservation {
                     key: limit.key(policy, case),
@@ -165,11 +165,14 @@ impl LimitsOverTime {
                     limit: limit.limit.to_string(),
                     window_seconds: limit.span.seconds(),
                 }),
-                Err(why) => against.push(format!("`{}` cannot be measured: {why}", limit.name)),
+                Err(why) => unknown.push(format!("what `{}` counts cannot be measured: {why}", limit.name)),
             }
         }
-        let deny = || Opinion::deny(against.join(", "), "ask for less at once");
-        let opinion = (!against.is_empty()).then(deny);
+        let opinion = match (over.as_slice(), unknown.as_slice()) {
+            ([], []) => None,
+            ([], unknown) => Some(Opinion::hold(unknown.join(", "), "send the value once, or wait for a reviewer")),
+            (over, _) => Some(Opinion::deny(over.join(", "), "ask for less at once")),
+        };
         (taken, opinion)
     }
 }
