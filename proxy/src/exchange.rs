@@ -28,7 +28,7 @@ use crate::relay::{self, Sink};
 use crate::rulebook::Rulebook;
 use crate::trust::Offer;
 use crate::turns::{Turn, Turns};
-use crate::{agent, hold, inject, intents};
+use crate::{agent, hold, inject, intents, token};
 
 /// Where a request came from: one for each connection, or for each tunnel in it.
 #[derive(Debug)]
@@ -173,7 +173,7 @@ fn facts(asked: Asked, agent: String, bytes: Bytes, credential: Option<&Credenti
     if let Some(credential) = credential {
         inject::prepare(credential, &mut facts)?;
     }
-    if carries_token(&facts) { Err(Refusal::TokenInRequest) } else { Ok(facts) }
+    if token::is_in(&facts) { Err(Refusal::TokenInRequest) } else { Ok(facts) }
 }
 
 /// May it: decided on one version of the rules. A hold is sealed and recorded; a denial becomes a refusal.
@@ -280,16 +280,6 @@ fn waits(gate: &Gate, asked: &Asked, destination: Option<&Destination>) -> u64 {
     destination.and_then(|destination| destination.wait_seconds).unwrap_or(0)
 }
 
-/// A gate token anywhere in what would be sent, as it is, percent-encoded or in base64.
-fn carries_token(facts: &Facts) -> bool {
-    let target = facts.query.as_deref().map(|query| query.replace("%5F", "_").replace("%5f", "_"));
-    let texts =
-        facts.headers.iter().map(|(_, value)| value.as_str()).chain([facts.path.as_str()]).chain(target.as_deref());
-    let in_text = texts.into_iter().any(|text| TOKEN_MARKS.iter().any(|mark| text.contains(mark)));
-    let body = facts.body.bytes();
-    in_text || TOKEN_MARKS.iter().any(|mark| memchr::memmem::find(body, mark.as_bytes()).is_some())
-}
-
 /// For the answer that says that not even an id could be made.
 fn unnamed() -> Trace {
     Trace { correlation: String::new(), run: None, parent: None, trigger: None }
@@ -297,8 +287,3 @@ fn unnamed() -> Trace {
 
 /// Bytes of a body above which deciding may take milliseconds.
 const LARGE_BODY: usize = 256 * 1024;
-
-/// What every token starts with (see [`Kind::prefix`](crate::principal::Kind::prefix)), and the same in base64 at its
-/// three alignments, without the characters that depend on what stands beside it.
-const TOKEN_MARKS: &[&str] =
-    &["writ_agt_", "writ_op_", "d3JpdF9hZ3Rf", "dyaXRfYWd0X", "3cml0X2FndF", "d3JpdF9vcF", "dyaXRfb3Bf", "3cml0X29wX"];

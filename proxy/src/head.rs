@@ -105,7 +105,7 @@ pub fn is_name(name: &str) -> bool {
 
 /// Where the head ends, counted from the start of `raw`; at once an error when no more bytes could mend it.
 fn end_of_head(raw: &[u8], limits: &Limits) -> Result<Option<usize>, Refusal> {
-    let found = raw.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
+    let found = memchr::memmem::find(raw, b"\r\n\r\n").map(|at| at + 4);
     let seen = found.unwrap_or(raw.len());
     if seen > Limits::size(limits.head_bytes) {
         return Err(Refusal::HeadTooLarge(format!("the head is larger than {} bytes", limits.head_bytes)));

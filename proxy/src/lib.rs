@@ -51,6 +51,7 @@ pub mod rulebook;
 pub mod scrub;
 pub mod setup;
 pub mod shares;
+pub mod token;
 pub mod trust;
 pub mod tunnel;
 pub mod turns;

@@ -66,7 +66,7 @@ impl Replies {
         if due == NOTHING {
             return malformed("it sent what was not asked for");
         }
-        let end = raw.windows(4).position(|window| window == b"\r\n\r\n").map(|at| at + 4);
+        let end = memchr::memmem::find(raw, b"\r\n\r\n").map(|at| at + 4);
         let Some(end) = end else {
             return if raw.len() > MAX_HEAD { malformed("its reply's head is too large") } else { Step::More };
         };
@@ -179,14 +179,15 @@ fn framing(head: &[u8], to_head: bool) -> Result<Framing, &'static str> {
             return Err("a line of its reply ends with a bare line feed");
         }
         let (name, value) = header(line)?;
-        match name.as_str() {
-            "content-length" if length.is_some() => return Err("its reply has two lengths"),
-            "content-length" => length = Some(content_length(&value)?),
-            "transfer-encoding" if chunked || !value.eq_ignore_ascii_case("chunked") => {
+        if name.eq_ignore_ascii_case(b"content-length") {
+            if length.replace(content_length(value)?).is_some() {
+                return Err("its reply has two lengths");
+            }
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            if chunked || !value.eq_ignore_ascii_case(b"chunked") {
                 return Err("its reply has an unknown transfer encoding");
             }
-            "transfer-encoding" => chunked = true,
-            _ => {}
+            chunked = true;
         }
     }
     match (status, length, chunked) {
@@ -212,20 +213,20 @@ fn status(line: &[u8]) -> Result<u16, &'static str> {
     if (100..=599).contains(&code) { Ok(code) } else { Err(wrong) }
 }
 
-fn header(line: &[u8]) -> Result<(String, String), &'static str> {
+fn header(line: &[u8]) -> Result<(&[u8], &[u8]), &'static str> {
     let colon = line.iter().position(|byte| *byte == b':').ok_or("a header line of its reply has no colon")?;
     let (name, value) = line.split_at(colon);
     let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
     if name.is_empty() || !name.iter().all(token) || !plain(value) {
         return Err("a header line of its reply is not plain");
     }
-    let value = String::from_utf8_lossy(value.get(1..).unwrap_or_default()).trim_matches([' ', '\t']).to_owned();
-    Ok((String::from_utf8_lossy(name).to_ascii_lowercase(), value))
+    Ok((name, value.get(1..).unwrap_or_default().trim_ascii()))
 }
 
-fn content_length(text: &str) -> Result<u64, &'static str> {
-    let plain = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    text.parse().ok().filter(|_| plain).ok_or("the length of its reply is not a number")
+fn content_length(text: &[u8]) -> Result<u64, &'static str> {
+    let digits = Some(text).filter(|text| !text.is_empty() && text.iter().all(u8::is_ascii_digit));
+    let length = digits.and_then(|digits| str::from_utf8(digits).ok()?.parse().ok());
+    length.ok_or("the length of its reply is not a number")
 }
 
 /// No control but the tab; bytes above ASCII are old text (RFC 9110 section 5.5) and pass.
