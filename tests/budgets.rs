@@ -49,7 +49,7 @@ const POLICIES: [(&str, &str); 5] = [
 ];
 
 #[test]
-fn a_batch_split_into_ten_requests_does_not_pass() {
+fn h26_a_batch_split_into_ten_requests_does_not_pass() {
     let (origin, gate) = api();
     let (agent, other) = (gate.agent(), gate.add_agent("other", "ops"));
     let import = |agent: &Agent| post(agent, "/import", &json!({"records": vec![1; 15]}));
@@ -78,7 +78,7 @@ fn a_batch_split_into_ten_requests_does_not_pass() {
 }
 
 #[test]
-fn those_who_hurry_do_not_pass_together() {
+fn h27_those_who_hurry_do_not_pass_together() {
     let (origin, gate) = api();
     let (agent, start) = (gate.agent(), Barrier::new(12));
     let refund = |of: usize| post(&agent, "/refund", &json!({"amount": 20, "of": format!("p{of}")})).status;

@@ -19,6 +19,11 @@ const DESTINATIONS: &str = "destinations:
       mcp:
         'get_*': { effect: read }
         refund: { effect: payment, policy: refunds, profile: { payment.refund.v1: { amount: 'json:/params/arguments/amount', payment: 'json:/params/arguments/of' } } }
+  - key: graph
+    match: { host: api.example, path: /graphql }
+    effect: read
+    policy: desk
+    calls: { graphql: { 'query.*': { effect: read }, 'mutation.*': { effect: external_mutation } } }
   - key: api.refunds
     match: { host: api.example, methods: [POST], path: /refunds }
     effect: payment
@@ -34,7 +39,7 @@ approvers: [finance]
 ";
 
 #[test]
-fn tools_of_an_mcp_server_are_told_apart_and_refusals_are_json_rpc() {
+fn d25_tools_of_an_mcp_server_are_told_apart_and_refusals_are_json_rpc() {
     let (origin, gate) = desk();
     let agent = gate.agent();
     let read = call(&agent, &tool(1, "get_ticket", &json!({})));
@@ -61,6 +66,22 @@ fn tools_of_an_mcp_server_are_told_apart_and_refusals_are_json_rpc() {
     let broken = agent.request("POST", "https://api.example/mcp", &named, b"{");
     assert_eq!((broken.status, broken.json()["id"].clone()), (403, Value::Null));
     assert_eq!(origin.hits().len(), 1, "nothing that was refused has left");
+}
+
+#[test]
+fn d24_mutations_are_writes_wherever_they_stand_and_what_is_unknown_waits() {
+    let (origin, gate) = desk();
+    let agent = gate.agent();
+    let ask = |body: Value| post(&agent, "/graphql", &body).status;
+    assert_eq!(ask(json!({"query": "query Q { viewer { login } }"})), 200);
+    assert_eq!(ask(json!({"query": "mutation { addStar { id } }"})), 202);
+    assert_eq!(ask(json!({"query": "query A { viewer } mutation B { addStar }", "operationName": "A"})), 202);
+    assert_eq!(ask(json!([{"query": "{ viewer }"}, {"query": "mutation { ...F } fragment F on M { drop }"}])), 202);
+    assert_eq!(ask(json!({"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "00"}}})), 202);
+    assert_eq!(ask(json!({"query": "subscription { tick }"})), 403, "nothing is said of subscriptions");
+    assert_eq!(agent.get("https://api.example/graphql?query=mutation%7BaddStar%7D").status, 202);
+    assert_eq!(agent.get("https://api.example/graphql?query=%7Bviewer%7D").status, 200);
+    assert_eq!(origin.hits().len(), 2);
 }
 
 #[test]

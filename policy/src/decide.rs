@@ -274,7 +274,8 @@ impl Rules {
         let manifest_hash = self.manifest(&facts.agent).map(|manifest| manifest.hash.clone());
         let basis = Basis { rules, manifest_hash, ..strictest.into_basis(self.destinations_hash(), digest) };
         let grant = |basis, votes| {
-            let once = dedupe.map(|seconds| Once { key: format!("dedupe/{key}/{}", facts.side_effect()), seconds });
+            let once = dedupe
+                .map(|seconds| Once { key: format!("dedupe/{}/{}", destination.key, facts.side_effect()), seconds });
             let credential = destination.credential.clone();
             Decision::Allow(Grant { basis, destination: key, credential, votes, reservations, once })
         };

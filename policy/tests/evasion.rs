@@ -279,7 +279,7 @@ const PHRASES: [&str; 24] = [
 /// One body in the shape of a published API.
 fn harmless(at: usize, dice: &mut Dice) -> (&'static str, String) {
     let (one, two) = (dice.sentence(), dice.sentence());
-    let json = match at % 8 {
+    let json = match at % 12 {
         0 => {
             let (charge, order, amount) = (dice.id("ch_3", 22), dice.number(8), dice.number(4));
             let metadata = format!(
@@ -310,6 +310,23 @@ fn harmless(at: usize, dice: &mut Dice) -> (&'static str, String) {
         6 => serde_json::json!({"model": "gpt-5", "temperature": 0.7, "messages": [{"role": "system", "content": one},
             {"role": "user", "content": format!("{two}\n```rust\nlet x = a[0] != b && c < d; // {}\n```", dice.id("", 12))}], "tools": [{"type": "function",
             "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {"city": {"type": "string"}}}}}]}),
+        7 => serde_json::json!({"jsonrpc": "2.0", "id": at, "method": "tools/call", "params": {"name": "create_issue",
+            "arguments": {"owner": "acme", "repo": dice.id("", 8), "title": one, "body": two}, "_meta": {"progressToken": dice.id("", 21)}}}),
+        8 => {
+            serde_json::json!({"query": "mutation($id: ID!, $body: String!) { addComment(input: {subjectId: $id, body: $body}) { commentEdge { node { id } } } }",
+            "variables": {"id": dice.id("I_kwDO", 12), "body": one}})
+        }
+        9 => {
+            serde_json::json!({"fields": {"project": {"key": "OPS"}, "issuetype": {"name": "Task"}, "summary": one, "labels": ["q3"],
+            "description": {"type": "doc", "version": 1, "content": [{"type": "paragraph", "content": [{"type": "text", "text": two}]}]}}})
+        }
+        10 => {
+            let row = |dice: &mut Dice| {
+                format!("{},{},\"{}\"\n", dice.id("", 6), dice.email(), dice.sentence().replace('"', "\"\""))
+            };
+            let rows: String = (0..3).map(|_| row(dice)).collect();
+            return ("text/csv", format!("id,email,notes\n{rows}"));
+        }
         _ => {
             serde_json::json!({"model": "claude-sonnet-5", "max_tokens": 1024, "messages": [{"role": "user", "content": [{"type": "text", "text": one},
             {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": dice.id("iVBORw0KGgo", 400)}}]}],

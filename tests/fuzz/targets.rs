@@ -1,8 +1,10 @@
 //! What must hold for any bytes, one function for each fuzz target. `smoke.rs` runs them on the committed corpus and a
 //! bounded number of mutations with every test run; `cargo fuzz` runs them for as long as one likes.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 
+use policy::{Authority, Body, Decision, Facts, Rules, Scheme, Source, Verdict};
 use writ::chunk::{Chunk, Chunks};
 use writ::framed::{Grammar, Step};
 use writ::limits::Limits;
@@ -18,6 +20,7 @@ pub(crate) type Target = (&'static str, fn(&[u8]));
 pub(crate) const TARGETS: &[Target] = &[
     ("authority", authority),
     ("chunked", chunked),
+    ("decide", decide),
     ("head", head),
     ("path", path),
     ("replies", replies),
@@ -77,6 +80,66 @@ pub(crate) fn replies(data: &[u8]) {
         assert_same_in_pieces(data, fresh);
     }
 }
+
+/// A body of any type, first the number of the type, gets one decision; what cannot be measured is never let through, and
+/// a batch is as strict as the whole of it in one call.
+pub(crate) fn decide(data: &[u8]) {
+    let Some((kind, body)) = data.split_first() else { return };
+    let kind = KINDS[usize::from(*kind) % KINDS.len()];
+    for path in ["/measured", "/mcp", "/rpc", "/graphql"] {
+        let facts = Facts {
+            agent: "a".to_owned(),
+            method: "POST".to_owned(),
+            authority: Authority::parse(Scheme::Https, "api.example").expect("a host"),
+            path: path.to_owned(),
+            query: None,
+            headers: vec![("content-type".to_owned(), kind.to_owned())],
+            body: Body::new(body.to_vec().into()),
+            votes: Vec::new(),
+            unanswered: false,
+        };
+        let (one, other) = (judged(&facts), judged(&facts));
+        assert_eq!(one.basis(), other.basis());
+        let basis = one.basis();
+        assert_eq!(Some(one.verdict()), basis.rules.iter().map(|rule| rule.verdict).max());
+        let unknown = basis.measured.values().any(|value| value.starts_with("unmeasurable"));
+        assert!(!unknown || one.verdict() != Verdict::Allow, "{basis:?}");
+    }
+}
+
+fn judged(facts: &Facts) -> Decision {
+    RULES.decide(facts, "2026-01-01T00:00:00Z".parse().expect("a time"))
+}
+
+static RULES: LazyLock<Rules> = LazyLock::new(|| {
+    let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
+    let policies = [
+        ("p".to_owned(), source("p.yaml", "allowed_types: [json, form, text, csv, xml, multipart]\n")),
+        ("m".to_owned(), source("m.yaml", "auto_approve_under: {rows: 2, amount: 3, each: 1}\n")),
+    ];
+    Rules::load(&source("destinations.yaml", DESTINATIONS), &policies, &BTreeSet::new(), None).expect("sound files")
+});
+
+const DESTINATIONS: &str = "destinations:
+  - key: measured
+    match: { host: api.example, path: /measured }
+    effect: read
+    policy: m
+    measure: { rows: 'csv:rows', each: 'json:/r/*/n', amount: { from: 'form:amount', minor_units: 2 } }
+  - { key: mcp, match: { host: api.example, path: /mcp }, effect: read, policy: p, calls: { mcp: { 'a*': { effect: read } } } }
+  - { key: rpc, match: { host: api.example, path: /rpc }, effect: read, policy: p, calls: { jsonrpc: { 'a*': { effect: read } } } }
+  - { key: graph, match: { host: api.example, path: /graphql }, effect: read, policy: p, calls: { graphql: { 'query.*': { effect: read } } } }
+";
+
+const KINDS: [&str; 7] = [
+    "application/json",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data; boundary=b",
+    "text/csv",
+    "application/graphql",
+    "text/plain",
+    "application/xml",
+];
 
 /// A canonical path stays as it is and holds nothing two servers could read differently (d26).
 pub(crate) fn path(data: &[u8]) {
