@@ -87,8 +87,16 @@ impl<'a> Content<'a> {
         self.read_json()
     }
 
-    /// The body as CSV, if it is declared as such.
+    /// The body as CSV, if it is declared as such, or the one file of a multipart form.
     pub(crate) fn csv(&self) -> Result<Table, Unreadable> {
+        if self.media()?.family == Family::Multipart {
+            let mut files = self.parts()?.into_iter().filter(|part| part.filename.is_some());
+            let (Some(file), None) = (files.next(), files.next()) else {
+                return Err(Unreadable("the form has not one file"));
+            };
+            let text = std::str::from_utf8(file.bytes).map_err(|_| Unreadable("the file is not UTF-8 text"))?;
+            return Table::read(text);
+        }
         self.declared(Family::Csv)?;
         Table::read(self.text()?)
     }

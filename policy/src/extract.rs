@@ -10,7 +10,7 @@ use crate::content::{Content, Family};
 use crate::decimal::Decimal;
 use crate::fault::{Code, Flaw};
 use crate::field::FieldPath;
-use crate::form::{self, Plus};
+use crate::form::{self, Plus, SEVERAL};
 use crate::graphql;
 use crate::json::{Json, Unreadable};
 use crate::rpc;
@@ -139,6 +139,18 @@ impl Extractor {
                 let query = content.facts().query.as_deref();
                 form::only(&form::fields(query.unwrap_or_default())?, name, &in_query).and_then(from_text)
             }
+        }
+    }
+
+    /// As `measure`, where a field of a form may be there more than once.
+    pub(crate) fn measure_all(&self, content: &Content<'_>, siblings: &[Self]) -> Result<Reading, Unreadable> {
+        let (Self::Form(name) | Self::Multipart(name)) = self else { return self.measure(content, siblings) };
+        match self.measure(content, siblings) {
+            Err(SEVERAL) => {
+                let known = names(siblings.iter().filter(|sibling| !sibling.is_outside_the_body()));
+                form::all(&content.fields()?, name, &known).map(Reading::Texts)
+            }
+            read => read,
         }
     }
 

@@ -32,19 +32,21 @@ pub(crate) fn fields(text: &str) -> Result<Vec<Field>, Unreadable> {
 /// The one value of a name. Names in `known` are looked at on their own; any other that may be read as this one
 /// leaves no one value.
 pub(crate) fn only(fields: &[Field], name: &str, known: &[&str]) -> Result<String, Unreadable> {
-    let spelling = Spelling::of(name);
-    let mut values = fields.iter().filter(|(key, _)| key == name).map(|(_, value)| value);
-    let (value, second) = (values.next(), values.next());
-    if second.is_some() {
-        return Err(Unreadable("the value is given more than once"));
+    let mut values = all(fields, name, known)?;
+    match (values.pop(), values.is_empty()) {
+        (Some(value), true) => Ok(value),
+        (Some(_), false) => Err(SEVERAL),
+        (None, _) => Err(Unreadable("the value is missing")),
     }
+}
+
+/// Every value of a name, for what may have several. Other names are refused as above.
+pub(crate) fn all(fields: &[Field], name: &str, known: &[&str]) -> Result<Vec<String>, Unreadable> {
+    let spelling = Spelling::of(name);
     let mut others = fields.iter().filter(|(key, _)| key != name);
     others.try_for_each(|(key, _)| spelling.refuse(key, known))?;
-    match value {
-        Some(Some(value)) => Ok(value.clone()),
-        Some(None) => Err(Unreadable("the value is a file or no text")),
-        None => Err(Unreadable("the value is missing")),
-    }
+    let values = fields.iter().filter(|(key, _)| key == name);
+    values.map(|(_, value)| value.clone().ok_or(Unreadable("the value is a file or no text"))).collect()
 }
 
 /// What a plus sign means: a space in forms and queries, itself in paths.
@@ -78,6 +80,8 @@ fn escape(high: Option<u8>, low: Option<u8>) -> Option<u8> {
     u8::try_from(octet).ok()
 }
 
+/// Why a value that must be one is none.
+pub(crate) const SEVERAL: Unreadable = Unreadable("the value is given more than once");
 const MAX_PAIRS: usize = 10_000;
 
 #[cfg(test)]

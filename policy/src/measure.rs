@@ -135,7 +135,7 @@ impl Units {
 fn read_all(extractors: &[Extractor], content: &Content<'_>) -> Result<Reading, Unreadable> {
     let mut all = Vec::new();
     for extractor in extractors {
-        match extractor.measure(content, extractors) {
+        match extractor.measure_all(content, extractors) {
             Ok(Reading::Texts(texts)) => all.extend(texts),
             Ok(Reading::Text(text)) => all.push(text),
             Ok(Reading::Number(number)) => all.push(number.to_string()),
