@@ -153,6 +153,10 @@ fn a_kill_switch_stops_at_once_and_for_as_long_as_it_is_on() {
     let call = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "t"}});
     let waiting = post(&agent, "/held", &json!({})).text_at("/intentId");
 
+    for unknown in [["--agent", "defalt"], ["--destination", "pay"]] {
+        let on = gate.writ(&[&["kill", "on", "--rationale", "a slip"], unknown.as_slice()].concat());
+        assert!(on.code != 0 && on.err.contains("there is no"), "{on:?}");
+    }
     gate.succeeds(&["kill", "on", "--agent", "default", "--rationale", "it misbehaves"]);
     let stopped = refund(&agent, "a");
     assert_eq!((stopped.status, stopped.code().as_str()), (403, "kill_switch"));

@@ -131,14 +131,7 @@ impl LimitsOverTime {
                 let remedy = "use lower-case letters, digits and `-`, and an id of its own";
                 faults.note(&below(&path, &[Step::Key("id")]), Code::BadKey, "the id is malformed or taken", remedy);
             }
-            if entry.limit == Decimal::from(0) {
-                faults.note(
-                    &below(&path, &[Step::Key("limit")]),
-                    Code::OutOfRange,
-                    NOTHING,
-                    "write a rule that denies",
-                );
-            }
+            check_limit(&entry.limit, &below(&path, &[Step::Key("limit")]), faults);
             let of = entry.of.filter(|of| of != REQUESTS);
             let (name, scopes) = (format!("{BUDGETS}/{}", entry.id), entry.per.into_iter().collect());
             limits.push(Limit { name, of, limit: entry.limit, scopes, span: entry.window });
@@ -203,6 +196,18 @@ impl Limit {
     }
 }
 
+/// Notes a limit that allows nothing, or that cannot be counted to.
+fn check_limit(limit: &Decimal, at: &[Step<'_>], faults: &mut Faults<'_>) {
+    let written = limit.to_string();
+    let (whole, fraction) = written.split_once('.').unwrap_or((&written, ""));
+    if *limit == Decimal::from(0) {
+        faults.note(at, Code::OutOfRange, NOTHING, "write a rule that denies");
+    } else if whole.len() > MAX_WHOLE || fraction.len() > MAX_FRACTION {
+        let message = "the limit has more than 20 digits before its point, or more than 18 behind";
+        faults.note(at, Code::OutOfRange, message, "write one that can be counted to");
+    }
+}
+
 fn compile_rates(entry: &RateLimitsEntry, faults: &mut Faults<'_>) -> Vec<Limit> {
     let rates = [
         ("per_agent_per_minute", Scope::Agent, Span::Minute, entry.per_agent_per_minute),
@@ -237,3 +242,5 @@ const RATES: &str = "rate_limits";
 const REQUESTS: &str = "requests";
 const NOTHING: &str = "the limit is 0, which allows nothing";
 const MAX_KEY: usize = 256;
+const MAX_WHOLE: usize = 20;
+const MAX_FRACTION: usize = 18;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::vote::check_rationale;
 use super::{Fault, append, require};
 use crate::gate::Gate;
-use crate::principal::{Principal, Role};
+use crate::principal::{Kind, Principal, Role};
 
 /// What a switch is for; everything when nothing is named.
 #[derive(Deserialize)]
@@ -42,6 +42,20 @@ pub(super) async fn list(Shared(gate): Shared<Arc<Gate>>) -> Json<Value> {
     Json(json!({"switches": on}))
 }
 
+/// In a hurry names are misspelled, and a switch for nobody would look as if it had stopped somebody.
+fn check_named(gate: &Gate, switch: &Switch) -> Result<(), Fault> {
+    let missing = |what: &str, name: &str| Fault(StatusCode::NOT_FOUND, format!("there is no {what} `{name}`"));
+    if let Some(agent) = switch.agent.as_deref().filter(|name| gate.principals.named(Kind::Agent, name).is_none()) {
+        return Err(missing("agent", agent));
+    }
+    let rulebook = gate.rulebook();
+    let is_known = |key: &&str| rulebook.rules.destinations().any(|destination| destination.is_called(key));
+    match switch.destination.as_deref().filter(|key| !is_known(key)) {
+        Some(key) => Err(missing("destination", key)),
+        None => Ok(()),
+    }
+}
+
 /// Turns one on or off. Stopping needs less than letting go again.
 pub(super) async fn turn(
     Shared(gate): Shared<Arc<Gate>>,
@@ -56,6 +70,9 @@ pub(super) async fn turn(
     };
     require(&operator, role)?;
     check_rationale(&switch.rationale)?;
+    if event == EventType::KillSwitchOn {
+        check_named(&gate, &switch)?;
+    }
     let mut draft =
         Draft::new(event).with("operator", operator.name.as_str()).with("rationale", switch.rationale.trim());
     if let Some(agent) = &switch.agent {
