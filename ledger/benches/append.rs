@@ -92,7 +92,7 @@ fn ledger(waiters: usize) -> Figures {
 
 fn open(dir: &Path) -> Ledger {
     Ledger::create(dir, "example.com/bench").unwrap();
-    Ledger::open(Options { dir: dir.to_owned(), queue: QUEUE }).unwrap()
+    Ledger::open(Options { dir: dir.to_owned(), queue: QUEUE, reserve_bytes: 0 }).unwrap()
 }
 
 /// The entries of a live request, in turn: the decision, then the outcome.

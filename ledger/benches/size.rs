@@ -39,7 +39,7 @@ fn main() {
 }
 
 fn open(dir: &Path) -> Ledger {
-    Ledger::open(Options { dir: dir.to_owned(), queue: 16 }).unwrap()
+    Ledger::open(Options { dir: dir.to_owned(), queue: 16, reserve_bytes: 0 }).unwrap()
 }
 
 /// Appends live requests up to entry `until`, and says how much memory the process then takes.

@@ -86,6 +86,16 @@ pub enum AppendError {
         /// The refused event.
         event: EventType,
     },
+    /// There is so little space left that nothing new is begun.
+    #[error("only {free} bytes are free in `{dir}` and {reserve} are kept for what must still be recorded; free space")]
+    NoSpace {
+        /// The data directory.
+        dir: String,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes to be kept free.
+        reserve: u64,
+    },
     /// A standing approval that cannot be used, withdrawn or given under this id.
     #[error(
         "`{event}` cannot follow: `{id}` is used up, expired, withdrawn, unknown or given already; list the standing approvals"

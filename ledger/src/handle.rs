@@ -28,6 +28,7 @@ use crate::past::{self, Page, Past};
 use crate::principal::Principal;
 use crate::query::{self, Query, ReadError};
 use crate::shared::Shared;
+use crate::space::Space;
 use crate::standing::Standing;
 use crate::switch::KillSwitches;
 use crate::texts;
@@ -47,6 +48,8 @@ pub struct Options {
     pub dir: PathBuf,
     /// How many submissions may wait for the writer before appends are refused as busy.
     pub queue: usize,
+    /// Bytes of the file system to be kept free: with less, nothing new is authorised or held.
+    pub reserve_bytes: u64,
 }
 
 /// The durable end of the ledger.
@@ -100,7 +103,8 @@ impl Ledger {
         let executions = book.executions.keys().cloned().collect();
         let shared = Arc::new(Shared::new(lock, store, book, head));
         let (queue, receiver) = sync_channel(options.queue.max(1));
-        let writer = Writer::new(Arc::clone(&shared), receiver, journal);
+        let space = Space::new(options.dir.clone(), options.reserve_bytes);
+        let writer = Writer::new(Arc::clone(&shared), receiver, journal, space);
         let threads = Threads::start(writer, Follower { shared: Arc::clone(&shared), executions });
         let threads = threads.map_err(|source| OpenError::Io { path: options.dir.clone(), source })?;
         let home = Home::new(&options.dir);
@@ -329,7 +333,7 @@ mod tests {
     fn a_full_queue_refuses_at_once_and_recovers() {
         let home = tempfile::tempdir().unwrap();
         Ledger::create(home.path(), "example.com/test").unwrap();
-        let ledger = Ledger::open(Options { dir: home.path().to_owned(), queue: 2 }).unwrap();
+        let ledger = Ledger::open(Options { dir: home.path().to_owned(), queue: 2, reserve_bytes: 0 }).unwrap();
         let draft = || vec![Draft::new(EventType::GateStarted)];
         let barrier = Arc::new(Barrier::new(2));
         let writer = Arc::clone(&barrier);
@@ -356,7 +360,7 @@ mod tests {
     fn a_writer_that_dies_closes_the_ledger() {
         let home = tempfile::tempdir().unwrap();
         Ledger::create(home.path(), "example.com/test").unwrap();
-        let open = || Ledger::open(Options { dir: home.path().to_owned(), queue: 64 }).unwrap();
+        let open = || Ledger::open(Options { dir: home.path().to_owned(), queue: 64, reserve_bytes: 0 }).unwrap();
         let draft = || vec![Draft::new(EventType::GateStarted)];
         let ledger = open();
         ledger.submit(draft(), Urgency::Now, Box::new(|_| panic!("the writer dies here"))).unwrap();

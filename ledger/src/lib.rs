@@ -13,7 +13,7 @@
 //! # let home = tempfile::tempdir()?;
 //! let dir = home.path().join("data");
 //! Ledger::create(&dir, "example.com/gate")?;
-//! let ledger = Ledger::open(Options { dir: dir.clone(), queue: 1024 })?;
+//! let ledger = Ledger::open(Options { dir: dir.clone(), queue: 1024, reserve_bytes: 0 })?;
 //!
 //! let allowed = Draft::new(EventType::DecisionAllowed).correlation("corr_1").agent("crawler").with("rule", "reads");
 //! let receipts = ledger.append_blocking(vec![allowed])?;
@@ -37,7 +37,7 @@
 //!
 //! # let home = tempfile::tempdir()?;
 //! # Ledger::create(home.path(), "example.com/gate")?;
-//! # let ledger = Ledger::open(Options { dir: home.path().to_owned(), queue: 1024 })?;
+//! # let ledger = Ledger::open(Options { dir: home.path().to_owned(), queue: 1024, reserve_bytes: 0 })?;
 //! let refund = |correlation: &str, amount: &str| -> Result<Draft, Box<dyn std::error::Error>> {
 //!     let day = Reservation {
 //!         key: "finance/agent/crawler/day".to_owned(),
@@ -91,6 +91,7 @@ mod principal;
 mod query;
 mod sealed;
 mod shared;
+mod space;
 mod standing;
 mod state;
 mod store;

@@ -21,6 +21,7 @@ use crate::chain::{Entry, Prepared, Stamp};
 use crate::crash;
 use crate::journal::{Journal, Position};
 use crate::shared::Shared;
+use crate::space::Space;
 use crate::state::Changes;
 use crate::store::Applied;
 use crate::verify::day_of;
@@ -57,6 +58,7 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     queue: Receiver<Message>,
     journal: Journal,
+    space: Space,
     stopped: bool,
 }
 
@@ -67,8 +69,8 @@ struct End(Arc<Shared>);
 // === impl Writer ===
 
 impl Writer {
-    pub(crate) fn new(shared: Arc<Shared>, queue: Receiver<Message>, journal: Journal) -> Writer {
-        Writer { shared, queue, journal, stopped: false }
+    pub(crate) fn new(shared: Arc<Shared>, queue: Receiver<Message>, journal: Journal, space: Space) -> Writer {
+        Writer { shared, queue, journal, space, stopped: false }
     }
 
     /// Serves until told to stop or until nobody is left who could submit.
@@ -115,6 +117,7 @@ impl Writer {
         let head = self.shared.read(|published| published.head.clone());
         let stamp = Stamp::new(now().max(head.ts));
         let mut batch = Batch::behind(Some(head));
+        self.space.look();
         // Dying anywhere up to the write loses nothing: nobody was answered and nothing is on disk.
         let checked: Vec<_> =
             group.into_iter().map(|one| (one.answer, self.check(&mut batch, &stamp, one.drafts))).collect();
@@ -141,6 +144,7 @@ impl Writer {
 
     fn check(&self, batch: &mut Batch, stamp: &Stamp, drafts: Vec<Prepared>) -> Result<Range<usize>, AppendError> {
         self.shared.check_open()?;
+        drafts.iter().try_for_each(|draft| self.space.check(draft.kind()))?;
         let added = self.shared.read(|published| batch.add(&published.book, &self.shared.store, stamp, drafts));
         if let Err(AppendError::Latched(reason)) = &added {
             self.shared.latch(reason.clone());
@@ -213,7 +217,7 @@ mod tests {
         let Opened { lock, store, book, head, journal, .. } = open::open(dir).unwrap();
         let (sender, receiver) = sync_channel(64);
         let shared = Arc::new(Shared::new(lock, store, book, head));
-        (Writer::new(Arc::clone(&shared), receiver, journal), sender, shared)
+        (Writer::new(Arc::clone(&shared), receiver, journal, Space::new(dir.to_owned(), 0)), sender, shared)
     }
 
     #[test]
@@ -253,12 +257,12 @@ mod tests {
     fn what_a_latched_ledger_did_not_index_is_replayed() {
         let home = tempfile::tempdir().unwrap();
         Ledger::create(home.path(), "example.com/test").unwrap();
-        let ledger = Ledger::open(Options { dir: home.path().to_owned(), queue: 64 }).unwrap();
+        let ledger = Ledger::open(Options { dir: home.path().to_owned(), queue: 64, reserve_bytes: 0 }).unwrap();
         drop(ledger.append_blocking(drafts(0)).unwrap());
         ledger.latch("found out");
         ledger.close().unwrap();
         // What the index lacks it gets from the journal.
-        let ledger = Ledger::open(Options { dir: home.path().to_owned(), queue: 64 }).unwrap();
+        let ledger = Ledger::open(Options { dir: home.path().to_owned(), queue: 64, reserve_bytes: 0 }).unwrap();
         let query = crate::Query { correlation: Some("corr_0".to_owned()), ..crate::Query::default() };
         assert_eq!(ledger.events(&query).unwrap().len(), 2);
     }

@@ -13,7 +13,7 @@ fn open(dir: &Path) -> Ledger {
     if !Ledger::exists(dir) {
         Ledger::create(dir, "example.com/test").unwrap();
     }
-    Ledger::open(Options { dir: dir.to_owned(), queue: 256 }).unwrap()
+    Ledger::open(Options { dir: dir.to_owned(), queue: 256, reserve_bytes: 0 }).unwrap()
 }
 
 /// A draft of the one intent of a test.

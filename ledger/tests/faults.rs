@@ -9,7 +9,7 @@ use ledger::{AppendError, Draft, EventType, Ledger, OpenError, Options, verify};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 fn open(dir: &Path) -> Result<Ledger, OpenError> {
-    Ledger::open(Options { dir: dir.to_owned(), queue: 64 })
+    Ledger::open(Options { dir: dir.to_owned(), queue: 64, reserve_bytes: 0 })
 }
 
 fn create() -> (tempfile::TempDir, PathBuf) {

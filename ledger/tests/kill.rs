@@ -52,7 +52,7 @@ fn run_child(dir: &Path, crash_at: &str) -> BTreeMap<u64, String> {
 }
 
 fn check(dir: &Path, acknowledged: &BTreeMap<u64, String>) {
-    let ledger = Ledger::open(Options { dir: dir.to_owned(), queue: 64 }).unwrap();
+    let ledger = Ledger::open(Options { dir: dir.to_owned(), queue: 64, reserve_bytes: 0 }).unwrap();
     let lines = ledger.events(&Query { limit: usize::MAX, ..Query::default() }).unwrap();
     for (seq, hash) in acknowledged {
         let line = lines.get(usize::try_from(*seq).unwrap());
@@ -73,7 +73,7 @@ fn check(dir: &Path, acknowledged: &BTreeMap<u64, String>) {
 
 /// The child: several threads append all kinds of submissions and print each receipt.
 fn write_until_killed(dir: &Path) {
-    let ledger = Ledger::open(Options { dir: dir.to_owned(), queue: 64 }).unwrap();
+    let ledger = Ledger::open(Options { dir: dir.to_owned(), queue: 64, reserve_bytes: 0 }).unwrap();
     let write = |thread: usize| {
         for turn in 0_u64.. {
             one_turn(&ledger, &format!("{}-{thread}-{turn}", std::process::id()));

@@ -35,7 +35,7 @@ fn create() -> (TempDir, Ledger) {
 }
 
 fn open(dir: &Path) -> Ledger {
-    Ledger::open(Options { dir: dir.to_owned(), queue: 256 }).unwrap()
+    Ledger::open(Options { dir: dir.to_owned(), queue: 256, reserve_bytes: 0 }).unwrap()
 }
 
 fn allowed(correlation: &str) -> Draft {

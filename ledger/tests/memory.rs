@@ -8,7 +8,7 @@ use ledger::{Draft, EventType, Ledger, Options};
 fn appending_does_not_accumulate() {
     let home = tempfile::tempdir().unwrap();
     Ledger::create(home.path(), "example.com/test").unwrap();
-    let ledger = Ledger::open(Options { dir: home.path().to_owned(), queue: 64 }).unwrap();
+    let ledger = Ledger::open(Options { dir: home.path().to_owned(), queue: 64, reserve_bytes: 0 }).unwrap();
     let before = resident_kib();
     for submission in 0..80 {
         let draft = |index| {

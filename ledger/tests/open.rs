@@ -32,7 +32,7 @@ fn closed_ledger() -> (TempDir, PathBuf) {
 }
 
 fn open(dir: &Path) -> Result<Ledger, OpenError> {
-    Ledger::open(Options { dir: dir.to_owned(), queue: 64 })
+    Ledger::open(Options { dir: dir.to_owned(), queue: 64, reserve_bytes: 0 })
 }
 
 fn intent(kind: EventType, id: &str) -> Draft {

@@ -11,7 +11,7 @@ fn open(dir: &Path) -> Ledger {
     if !Ledger::exists(dir) {
         Ledger::create(dir, "example.com/test").unwrap();
     }
-    Ledger::open(Options { dir: dir.to_owned(), queue: 4096 }).unwrap()
+    Ledger::open(Options { dir: dir.to_owned(), queue: 4096, reserve_bytes: 0 }).unwrap()
 }
 
 /// Live requests of three agents to four destinations, most allowed, some denied, in steps the index takes apart.

@@ -88,7 +88,8 @@ impl Gate {
         crate::home::require_private(&known)?;
         let principals = Principals::open(&known)?;
         let queue = Limits::size(limits.ledger_queue);
-        let ledger = tokio::task::spawn_blocking(move || Ledger::open(Options { dir: data, queue })).await??;
+        let options = Options { dir: data, queue, reserve_bytes: limits.reserve_bytes };
+        let ledger = tokio::task::spawn_blocking(move || Ledger::open(options)).await??;
         verify_all(&ledger).await?;
         tighten(&principals, &ledger);
         let sealed = open_sealed(&config, &limits)?;

@@ -103,6 +103,8 @@ limits! {
     ledger_millis: u64 = 4000;
     /// Submissions that may wait for the ledger's writer.
     ledger_queue: u64 = 4096;
+    /// Bytes of the disk kept free for what must still be recorded; with less, nothing new is allowed or held.
+    reserve_bytes: u64 = 64 << 20;
     /// Milliseconds to wait for a secret.
     secret_millis: u64 = 5000;
     /// Bytes of one secret.

@@ -214,6 +214,7 @@ fn refusal(error: &AppendError) -> Refusal {
         AppendError::Busy
         | AppendError::Incomplete { .. }
         | AppendError::Latched(_)
+        | AppendError::NoSpace { .. }
         | AppendError::Reserved { .. }
         | AppendError::Text { .. }
         | AppendError::TooLarge { .. }

@@ -72,7 +72,7 @@ pub fn proxy_url(agent: &str, token: &str, door: SocketAddr) -> String {
 /// One agent and one operator, so that the first minute needs no further command. Their tokens go to 0600 files.
 fn add_first_principals(home: &Home) -> Result<()> {
     let principals = Principals::open(&home.keys().join("principals.json"))?;
-    let ledger = Ledger::open(Options { dir: home.data(), queue: 16 })?;
+    let ledger = Ledger::open(Options { dir: home.data(), queue: 16, reserve_bytes: 0 })?;
     let first_agent = Newcomer::agent(FIRST_AGENT, "unassigned");
     let first_operator = Newcomer::operator(FIRST_OPERATOR, Role::Admin);
     ledger.append_blocking(vec![operator::registration(&first_agent), operator::registration(&first_operator)])?;

@@ -59,6 +59,21 @@ fn ledger_queue_bounds_the_submissions_that_wait() {
 }
 
 #[test]
+fn reserve_bytes_keeps_room_for_what_must_still_be_recorded() {
+    let origin = Origin::https(&[API]);
+    let gate = Plan::new().origin(API, &origin).limit("reserve_bytes", 1 << 62).start();
+    let agent = gate.agent();
+    for answer in [agent.get(READ), agent.post("https://api.example/change/1", "x")] {
+        assert_eq!((answer.status, answer.code().as_str()), (503, "ledger_unavailable"), "{answer:?}");
+    }
+    assert_eq!(origin.connections(), 0);
+    let denied = agent.get("https://elsewhere.example/x");
+    assert_eq!(denied.status, 403);
+    gate.event("decision.denied", &denied.correlation());
+    gate.assert_verifies();
+}
+
+#[test]
 fn a_failed_sync_closes_the_ledger_until_a_restart() {
     let origin = Origin::https(&[API]);
     let Some((gate, _trace)) = with_syncs(Plan::new().origin(API, &origin), "error=EIO") else { return };

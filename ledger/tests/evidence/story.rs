@@ -25,7 +25,7 @@ impl Story {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join("data");
         Ledger::create(&dir, "example.com/gate").unwrap();
-        let ledger = Ledger::open(Options { dir: dir.clone(), queue: 1024 }).unwrap();
+        let ledger = Ledger::open(Options { dir: dir.clone(), queue: 1024, reserve_bytes: 0 }).unwrap();
         let texts = [b"id: refunds\n".as_slice(), b"destinations: []\n"].map(|text| ledger.store_text(text).unwrap());
         let story = Story { signer: signing_key(&dir).unwrap(), ledger, texts, _home: home, dir };
         story.tell(Draft::new(EventType::AgentRegistered).agent("crawler").with("owner", "ann"));
