@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
+use tracing_subscriber::EnvFilter;
 
 use crate::home::Home;
 use crate::{demo, setup, up};
@@ -358,9 +359,13 @@ fn harden() {
 }
 
 fn log() {
-    let filter = tracing_subscriber::EnvFilter::try_from_env("WRIT_LOG").unwrap_or_else(|_| "writ=info".into());
+    let filter = EnvFilter::try_from_env("WRIT_LOG").unwrap_or_else(|_| "writ=info".into());
+    let filter = DISCREET.iter().filter_map(|each| each.parse().ok()).fold(filter, EnvFilter::add_directive);
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
 }
+
+/// Libraries that write out what they carry, headers and all, when they are told to trace.
+const DISCREET: [&str; 4] = ["aws_config=info", "aws_runtime=info", "aws_sigv4=info", "aws_smithy_runtime=info"];
 
 /// Writes a line to standard output. A closed pipe (`writ ledger tail | head`) ends the output quietly.
 fn say(text: &str) {

@@ -1,6 +1,7 @@
 //! What `credentials.yaml` says: where a secret is, which hosts it may go to, and how it is put into a request.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use policy::{Authority, Scheme};
 use serde::Deserialize;
@@ -37,6 +38,8 @@ pub struct RawCredentials {
 struct RawCredential {
     secret: String,
     provider: Option<String>,
+    #[serde(default)]
+    cache_seconds: u64,
     hosts: Vec<String>,
     inject: RawInject,
     #[serde(default = "challenges")]
@@ -89,6 +92,13 @@ impl RawCredentials {
 fn credential(raw: RawCredential, providers: &Providers) -> Result<Credential, String> {
     let reference = raw.secret.parse::<Reference>().map_err(|error| error.to_string())?;
     let place = providers.place(reference, raw.provider.as_deref()).map_err(|error| error.to_string())?;
+    if raw.cache_seconds > MOST_CACHE_SECONDS {
+        return Err(format!(
+            "`cache_seconds` is {}; a secret is kept for {MOST_CACHE_SECONDS} at most",
+            raw.cache_seconds
+        ));
+    }
+    let place = place.kept_for(Duration::from_secs(raw.cache_seconds));
     if raw.hosts.is_empty() {
         return Err("`hosts:` is empty; name the hosts this secret may go to".to_owned());
     }
@@ -126,6 +136,9 @@ fn covers(pattern: &str, host: &str) -> bool {
 
 /// Reply headers in which an upstream hands out credentials, or asks for them.
 pub const HANDING_OUT: &[&str] = &["authentication-info", "set-cookie", "set-cookie2", "www-authenticate"];
+
+/// Seconds after which a secret that was rotated or revoked has to be noticed.
+const MOST_CACHE_SECONDS: u64 = 300;
 
 /// Suffixes under which strangers get names of their own; a secret bound to all of them would be anybody's.
 const SHARED_SUFFIXES: &[&str] = &[
@@ -191,6 +204,10 @@ mod tests {
         let faults = [
             ("{ secret: op://v/i/f, hosts: [a.com], inject: { bearer: \"{secret}\" } }", "provider of the kind"),
             ("{ secret: env://K, provider: x, hosts: [a.com], inject: {} }", "leave `provider: x` out"),
+            (
+                "{ secret: env://K, cache_seconds: 301, hosts: [a.com], inject: { bearer: \"{secret}\" } }",
+                "300 at most",
+            ),
             ("{ secret: nope, hosts: [a.com], inject: { bearer: \"{secret}\" } }", "reference"),
             ("{ secret: env://K, hosts: [], inject: { bearer: \"{secret}\" } }", "hosts"),
             ("{ secret: env://K, hosts: [\"*.amazonaws.com\"], inject: { bearer: \"{secret}\" } }", "exact hosts"),

@@ -218,6 +218,11 @@ impl Gate {
             for draft in self.refusals.due(false) {
                 record::append_or_log(&self.ledger, draft).await;
             }
+            if seconds.is_multiple_of(LOGINS_EVERY_SECONDS) {
+                let gate = Arc::clone(self);
+                // A vault that hangs must not hold up what else is done here.
+                self.tasks.spawn(async move { gate.config.providers.tend(gate.limits.of_secrets()).await });
+            }
             if seconds.is_multiple_of(RETENTION_EVERY_SECONDS) {
                 self.sweep().await;
             }
@@ -337,6 +342,9 @@ fn is_local(address: IpAddr) -> bool {
 
 /// How often old sealed files are looked for.
 const RETENTION_EVERY_SECONDS: u64 = 600;
+
+/// How often the logins to vaults are looked at.
+const LOGINS_EVERY_SECONDS: u64 = 2;
 
 /// Entries that are verified in well under a second.
 const SHORT_LEDGER: u64 = 100_000;

@@ -39,6 +39,8 @@ pub struct Injected {
     pub guard: Option<Guard>,
     /// Reference, provider and version for the ledger; null without a credential.
     pub origin: Value,
+    /// What has to be given back when the request is over.
+    pub lease: Option<vault::Lease>,
 }
 
 /// What the gate looks for in the reply to a request with a credential.
@@ -76,12 +78,22 @@ pub async fn credentials(gate: &Gate, permit: &Permit) -> Result<Injected, Refus
     let fetched = fetched.map_err(|error| Refusal::Unfetched(error.fault.clone(), error.to_string()))?;
     let facts = permit.facts();
     let rendered = fetched.secret.lend(|secret| render::render(&credential.shape, secret, facts, Timestamp::now()));
-    let mut injected = rendered.map_err(Refusal::VaultUnavailable)?;
+    let mut injected = match rendered {
+        Ok(injected) => injected,
+        Err(why) => {
+            if let Some(lease) = fetched.lease {
+                // Nobody will use it. When it cannot be given back it ends by itself.
+                let _ended_by_itself = gate.vault.give_back(lease).await;
+            }
+            return Err(Refusal::VaultUnavailable(why));
+        }
+    };
     let needles = Arc::new(fetched.secret.lend(|secret| Needles::new(&[secret])));
     injected.guard = Some(Guard { needles, passing: credential.reply_headers.clone() });
     // A reply that is not encoded can be looked through as it comes.
     injected.headers.push((header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));
     injected.origin = origin(permit, fetched.version);
+    injected.lease = fetched.lease;
     Ok(injected)
 }
 

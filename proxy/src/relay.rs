@@ -12,11 +12,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
+use vault::Lease;
 
 use crate::body::{self, Part, Reply, StillUnread};
 use crate::gate::Gate;
 use crate::hold;
-use crate::inject::{self, Guard};
+use crate::inject::{self, Guard, Injected};
 use crate::limits::Limits;
 use crate::permit::{Order, Permit};
 use crate::record::{self, Outcome, Ticket};
@@ -56,23 +57,37 @@ pub async fn execute(gate: Arc<Gate>, order: Order, sink: Sink) {
         Err(refusal) => return sink.refuse(refusal),
     };
     let started = Instant::now();
-    let outcome = carry_out(&gate, permit, &ticket, sink).await;
+    let (outcome, lease) = carry_out(&gate, permit, &ticket, sink).await;
     let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    record::append_or_log(&gate.ledger, ticket.outcome(outcome).with("millis", millis)).await;
+    let mut outcome = ticket.outcome(outcome).with("millis", millis);
+    if let Some(lease) = lease
+        && let Err(fault) = gate.vault.give_back(lease).await
+    {
+        // It ends by itself, later: who reads the ledger knows that it was good for longer than its use.
+        outcome = outcome.with("lease_not_revoked", fault.to_string());
+    }
+    record::append_or_log(&gate.ledger, outcome).await;
     ledger::crash::point("outcome.recorded");
 }
 
-async fn carry_out(gate: &Gate, permit: Permit, ticket: &Ticket, mut sink: Sink) -> Outcome {
+/// How it ended, and what was borrowed for it.
+async fn carry_out(gate: &Gate, permit: Permit, ticket: &Ticket, sink: Sink) -> (Outcome, Option<Lease>) {
     let mut injected = match inject::credentials(gate, &permit).await {
         Ok(injected) => injected,
         Err(refusal) => {
             let credential = inject::origin(&permit, None);
             let data = json!({"reason": refusal.answer().code, "detail": refusal.cause(), "credential": credential});
             sink.refuse(refusal);
-            return Outcome::Failed { sent: false, data };
+            return (Outcome::Failed { sent: false, data }, None);
         }
     };
     ledger::crash::point("credential.fetched");
+    let lease = injected.lease.take();
+    (send(gate, permit, injected, ticket, sink).await, lease)
+}
+
+/// Sends the request with its credential, and passes the reply on.
+async fn send(gate: &Gate, permit: Permit, mut injected: Injected, ticket: &Ticket, mut sink: Sink) -> Outcome {
     let credential = injected.origin.clone();
     let guard = injected.guard.take();
     let progress = Progress::default();

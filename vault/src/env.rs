@@ -11,7 +11,7 @@ use crate::{Fault, Raw};
 /// Reads the variable as it is, without taking a line break away.
 pub(crate) fn read(name: &str) -> Result<Raw, Fault> {
     let value = std::env::var_os(name).ok_or(Fault::Unset)?;
-    Ok(Raw { value: Zeroizing::new(value.into_vec()), version: None })
+    Ok(Raw { value: Zeroizing::new(value.into_vec()), version: None, loan: None })
 }
 
 #[cfg(test)]

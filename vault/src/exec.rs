@@ -11,5 +11,5 @@ use crate::{Fault, Raw};
 pub(crate) async fn read(program: &Path, arguments: &[String], programs: &Programs) -> Result<Raw, Fault> {
     let arguments = arguments.iter().map(AsRef::as_ref).collect();
     let value = programs.output(Program { path: program, arguments, variable: None }).await?;
-    Ok(Raw { value, version: None })
+    Ok(Raw { value, version: None, loan: None })
 }

@@ -82,7 +82,7 @@ fn read_now(path: &Path, max_bytes: usize) -> Result<(Raw, bool), Fault> {
     let metadata = file.metadata().map_err(failed)?;
     check(&metadata)?;
     let value = read_value(&file, max_bytes).map_err(failed)?;
-    Ok((Raw { value, version: version(&metadata) }, is_near(&file)))
+    Ok((Raw { value, version: version(&metadata), loan: None }, is_near(&file)))
 }
 
 /// Whether the file is on this machine, where reading it waits for nobody.
@@ -208,8 +208,16 @@ mod tests {
         put(&home.path().join("..data/key"), b"abc");
         chmod(&home.path().join("..data/key"), 0o644);
         symlink("..data/key", home.path().join("key")).unwrap();
-        let fetched = vault(8).fetch(&place(&home.path().join("key"))).await.unwrap();
+        let (vault, place) = (vault(8), place(&home.path().join("key")));
+        let fetched = vault.fetch(&place).await.unwrap();
         fetched.secret.lend(|secret| assert_eq!(secret, b"abc"));
+
+        // A changed secret comes as another folder, and the link to it is replaced in one step.
+        fs::rename(home.path().join("..data"), home.path().join("..2")).unwrap();
+        put(&home.path().join("..2/key"), b"new");
+        symlink("..2", home.path().join("..data")).unwrap();
+        let fetched = vault.fetch(&place).await.unwrap();
+        fetched.secret.lend(|secret| assert_eq!(secret, b"new"));
     }
 
     #[tokio::test]

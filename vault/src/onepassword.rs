@@ -48,6 +48,6 @@ impl OnePassword {
             .chain([item.as_ref()])
             .collect();
         let op = Program { path: &self.0.command, arguments, variable: Some(("OP_SERVICE_ACCOUNT_TOKEN", &token)) };
-        Ok(Raw { value: programs.output(op).await?, version: None })
+        Ok(Raw { value: programs.output(op).await?, version: None, loan: None })
     }
 }

@@ -5,15 +5,22 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::Deserialize;
 
+use crate::aws::{self, Aws};
+use crate::hashicorp::{self, Hashicorp};
 use crate::onepassword::{self, OnePassword};
-use crate::{LocalReference, Reference, ReferenceError};
+use crate::{Limits, LocalReference, Reference, ReferenceError};
 
 /// Providers by name, checked.
 #[derive(Debug, Default)]
 pub struct Providers {
+    aws: BTreeMap<String, Arc<Aws>>,
+    /// AWS without an entry: all of it is said by the environment, as in a pod.
+    ambient_aws: Arc<Aws>,
+    hashicorp: BTreeMap<String, Arc<Hashicorp>>,
     onepassword: BTreeMap<String, Arc<OnePassword>>,
 }
 
@@ -21,20 +28,33 @@ pub struct Providers {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProviderSettings {
+    aws: Option<aws::Settings>,
+    hashicorp: Option<hashicorp::Settings>,
     onepassword: Option<onepassword::Settings>,
 }
 
 /// Where a secret is kept, with the provider that reads it there.
 #[derive(Debug, Clone)]
 pub struct Place {
-    pub(crate) reference: Reference,
+    pub(crate) key: Arc<Key>,
     pub(crate) source: Source,
+    pub(crate) kept_for: Duration,
+}
+
+/// What tells one secret from another.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key {
+    reference: Reference,
+    /// Name of the provider; empty where none is asked.
+    provider: String,
 }
 
 /// What reads a secret, and what it needs to know.
 #[derive(Debug, Clone)]
 pub(crate) enum Source {
+    Aws { provider: Arc<Aws>, id: String, key: Option<String>, stage: Option<String>, version: Option<String> },
     Exec { program: PathBuf, arguments: Vec<String> },
+    Hashicorp { provider: Arc<Hashicorp>, path: String, field: String, version: Option<u64> },
     Local(LocalReference),
     OnePassword { provider: Arc<OnePassword>, item: String },
 }
@@ -58,13 +78,28 @@ impl Providers {
     }
 
     fn add(&mut self, name: &str, settings: ProviderSettings) -> Result<(), String> {
-        let ProviderSettings { onepassword } = settings;
-        match onepassword {
-            Some(settings) => {
-                self.onepassword.insert(name.to_owned(), Arc::new(OnePassword::new(settings)?));
-                Ok(())
+        let name = name.to_owned();
+        match settings {
+            ProviderSettings { aws: Some(settings), hashicorp: None, onepassword: None } => {
+                self.aws.insert(name, Arc::new(Aws::new(settings)?));
             }
-            None => Err("needs exactly one kind: `onepassword`".to_owned()),
+            ProviderSettings { aws: None, hashicorp: Some(settings), onepassword: None } => {
+                self.hashicorp.insert(name, Arc::new(Hashicorp::new(settings)?));
+            }
+            ProviderSettings { aws: None, hashicorp: None, onepassword: Some(settings) } => {
+                self.onepassword.insert(name, Arc::new(OnePassword::new(settings)?));
+            }
+            ProviderSettings { .. } => return Err("needs exactly one kind: aws, hashicorp, onepassword".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// Renews the logins that would end soon. To be called now and then: a login that is not renewed in time is lost,
+    /// and some cannot be made anew.
+    pub async fn tend(&self, limits: Limits) {
+        for provider in self.hashicorp.values() {
+            // One that could not be renewed in time is tried again, or made anew when it is needed.
+            let _tended = tokio::time::timeout(limits.deadline, provider.tend()).await;
         }
     }
 
@@ -74,42 +109,55 @@ impl Providers {
     /// # Errors
     /// When there is no such provider, more than one to choose from, or none is needed.
     pub fn place(&self, reference: Reference, provider: Option<&str>) -> Result<Place, ReferenceError> {
-        let source = match (&reference, provider) {
+        let (provider, source) = match (&reference, provider) {
+            (Reference::Aws { id, key, stage, version, .. }, name) => {
+                let (name, provider) = match name {
+                    None if self.aws.is_empty() => ("", Arc::clone(&self.ambient_aws)),
+                    name => chosen("aws", &self.aws, name)?,
+                };
+                let (id, key, stage, version) = (id.clone(), key.clone(), stage.clone(), version.clone());
+                (name, Source::Aws { provider, id, key, stage, version })
+            }
             (Reference::Exec { .. } | Reference::Local(_), Some(name)) => {
                 return Err(ReferenceError::NeedlessProvider(name.to_owned()));
             }
             (Reference::Exec { program, arguments }, None) => {
-                Source::Exec { program: program.clone(), arguments: arguments.clone() }
+                ("", Source::Exec { program: program.clone(), arguments: arguments.clone() })
             }
-            (Reference::Local(local), None) => Source::Local(local.clone()),
+            (Reference::Hashicorp { path, field, version, .. }, name) => {
+                let (name, provider) = chosen("hashicorp", &self.hashicorp, name)?;
+                let (path, field) = (path.clone(), field.clone());
+                (name, Source::Hashicorp { provider, path, field, version: *version })
+            }
+            (Reference::Local(local), None) => ("", Source::Local(local.clone())),
             (Reference::OnePassword(item), name) => {
-                Source::OnePassword { provider: chosen("onepassword", &self.onepassword, name)?, item: item.clone() }
+                let (name, provider) = chosen("onepassword", &self.onepassword, name)?;
+                (name, Source::OnePassword { provider, item: item.clone() })
             }
         };
-        Ok(Place { reference, source })
+        let key = Arc::new(Key { provider: provider.to_owned(), reference });
+        Ok(Place { key, source, kept_for: Duration::ZERO })
     }
 }
 
-fn chosen<P>(
+fn chosen<'a, P>(
     kind: &'static str,
-    known: &BTreeMap<String, Arc<P>>,
+    known: &'a BTreeMap<String, Arc<P>>,
     name: Option<&str>,
-) -> Result<Arc<P>, ReferenceError> {
-    let found = match name {
-        Some(name) => known.get(name).ok_or_else(|| ReferenceError::UnknownProvider { kind, name: name.to_owned() })?,
-        None => {
-            let mut all = known.values();
-            match (all.next(), all.next()) {
-                (Some(only), None) => only,
-                (Some(_), Some(_)) => {
-                    let names: Vec<&str> = known.keys().map(String::as_str).collect();
-                    return Err(ReferenceError::WhichProvider { kind, names: names.join(", ") });
-                }
-                (None, _) => return Err(ReferenceError::NoProvider(kind)),
-            }
+) -> Result<(&'a str, Arc<P>), ReferenceError> {
+    let mut all = known.iter();
+    let found = match (name, all.next(), all.next()) {
+        (Some(name), _, _) => {
+            known.get_key_value(name).ok_or_else(|| ReferenceError::UnknownProvider { kind, name: name.to_owned() })?
         }
+        (None, Some(only), None) => only,
+        (None, Some(_), Some(_)) => {
+            let names: Vec<&str> = known.keys().map(String::as_str).collect();
+            return Err(ReferenceError::WhichProvider { kind, names: names.join(", ") });
+        }
+        (None, None, _) => return Err(ReferenceError::NoProvider(kind)),
     };
-    Ok(Arc::clone(found))
+    Ok((found.0, Arc::clone(found.1)))
 }
 
 // === impl Place ===
@@ -118,14 +166,22 @@ impl Place {
     /// The reference as configured.
     #[must_use]
     pub fn reference(&self) -> &Reference {
-        &self.reference
+        &self.key.reference
     }
 
-    /// Which kind of provider reads it: `env`, `file`, `exec`, `1password`.
+    /// The same place, whose secret may be lent again within this time of its fetch; without it, never.
+    #[must_use]
+    pub fn kept_for(self, time: Duration) -> Place {
+        Place { kept_for: time, ..self }
+    }
+
+    /// Which kind of provider reads it: `env`, `file`, `exec`, `aws`, `hashicorp`, `1password`.
     #[must_use]
     pub fn provider(&self) -> &'static str {
         match &self.source {
+            Source::Aws { .. } => "aws",
             Source::Exec { .. } => "exec",
+            Source::Hashicorp { .. } => "hashicorp",
             Source::Local(LocalReference::Env(_)) => "env",
             Source::Local(LocalReference::File(_)) => "file",
             Source::OnePassword { .. } => "1password",
@@ -139,6 +195,8 @@ mod tests {
 
     fn providers(names: &[&str]) -> Providers {
         let settings = |_| ProviderSettings {
+            aws: None,
+            hashicorp: None,
             onepassword: Some(onepassword::Settings {
                 command: "/usr/bin/op".into(),
                 token: LocalReference::Env("T".into()),
@@ -156,6 +214,7 @@ mod tests {
         assert_eq!(place(&["a"], "op://v/i/f", None), Ok("1password"));
         assert_eq!(place(&["a", "b"], "op://v/i/f", Some("b")), Ok("1password"));
         assert_eq!(place(&[], "exec:///bin/x", None), Ok("exec"));
+        assert_eq!(place(&["a"], "aws-sm://x", None), Ok("aws"));
         let faults = [
             (place(&[], "op://v/i/f", None), "needs a provider of the kind `onepassword`"),
             (place(&["a", "b"], "op://v/i/f", None), "a, b"),

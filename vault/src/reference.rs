@@ -8,9 +8,25 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
+use crate::field::Field;
+
 /// Where a secret is kept. It is configuration, not a secret, and may be printed and recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Reference {
+    /// `aws-sm://name-or-arn` of AWS Secrets Manager: the whole value, or with `#key` one key of the JSON object in it;
+    /// with `?stage=…` or `?version=…` another one than the current.
+    Aws {
+        /// The whole as configured.
+        text: String,
+        /// Name or ARN.
+        id: String,
+        /// Key of the object.
+        key: Option<String>,
+        /// Staging label, such as `AWSPREVIOUS`.
+        stage: Option<String>,
+        /// Id of a version.
+        version: Option<String>,
+    },
     /// `exec:///absolute/program argument argument`: what a program prints. Words are split at single spaces; there
     /// is no shell and no quoting.
     Exec {
@@ -18,6 +34,17 @@ pub enum Reference {
         program: PathBuf,
         /// Its arguments.
         arguments: Vec<String>,
+    },
+    /// `vault://mount/path#field`, of HashiCorp Vault or OpenBao; with `?version=N` one version of a KV v2 secret.
+    Hashicorp {
+        /// The whole as configured.
+        text: String,
+        /// Mount and path.
+        path: String,
+        /// Which field of the secret.
+        field: String,
+        /// Which version; the newest without one.
+        version: Option<u64>,
     },
     /// What this process can read by itself.
     Local(LocalReference),
@@ -85,9 +112,11 @@ impl FromStr for Reference {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (scheme, place) = text.split_once("://").ok_or(ReferenceError::NotReference)?;
         let found = match scheme {
+            "aws-sm" => aws(text, place),
             "env" => is_variable(place).then(|| Reference::Local(LocalReference::Env(place.into()))),
             "exec" => program(place),
             "file" => is_path(place).then(|| Reference::Local(LocalReference::File(place.into()))),
+            "vault" => hashicorp(text, place),
             "op" => is_item(place).then(|| Reference::OnePassword(text.into())),
             _ if is_scheme(scheme) => return Err(ReferenceError::UnknownScheme { scheme: scheme.into() }),
             _ => None,
@@ -103,8 +132,10 @@ impl fmt::Display for Reference {
                 write!(out, "exec://{}", program.display())?;
                 arguments.iter().try_for_each(|argument| write!(out, " {argument}"))
             }
+            Reference::Aws { text, .. } | Reference::Hashicorp { text, .. } | Reference::OnePassword(text) => {
+                out.write_str(text)
+            }
             Reference::Local(local) => local.fmt(out),
-            Reference::OnePassword(whole) => out.write_str(whole),
         }
     }
 }
@@ -117,7 +148,10 @@ impl TryFrom<String> for LocalReference {
     fn try_from(text: String) -> Result<Self, Self::Error> {
         match text.parse()? {
             Reference::Local(local) => Ok(local),
-            Reference::Exec { .. } | Reference::OnePassword(_) => Err(ReferenceError::NotLocal),
+            Reference::Aws { .. }
+            | Reference::Exec { .. }
+            | Reference::Hashicorp { .. }
+            | Reference::OnePassword(_) => Err(ReferenceError::NotLocal),
         }
     }
 }
@@ -147,6 +181,26 @@ fn program(line: &str) -> Option<Reference> {
     arguments.iter().all(plain).then(|| Reference::Exec { program: program.into(), arguments })
 }
 
+fn aws(text: &str, place: &str) -> Option<Reference> {
+    let field = Field::parse(place).filter(|field| field.has_only(&["stage"]) || field.has_only(&["version"]))?;
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/_+=.@-:".contains(&byte);
+    let own = |text: &str| text.to_owned();
+    field.path.bytes().all(plain).then(|| Reference::Aws {
+        text: own(text),
+        id: own(field.path),
+        key: field.name.map(own),
+        stage: field.parameter("stage").map(own),
+        version: field.parameter("version").map(own),
+    })
+}
+
+fn hashicorp(text: &str, place: &str) -> Option<Reference> {
+    let field = Field::parse(place).filter(|field| field.is_plain_path() && field.has_only(&["version"]))?;
+    let version = field.parameter("version").map(|version| version.parse().ok().filter(|version| *version > 0));
+    let version = version.map_or(Some(None), |version: Option<u64>| version.map(Some))?;
+    Some(Reference::Hashicorp { text: text.into(), path: field.path.into(), field: field.name?.into(), version })
+}
+
 /// Three or four names, each of the characters that 1Password takes in a reference. What has others is named by its id.
 fn is_item(place: &str) -> bool {
     let name = |name: &str| {
@@ -161,8 +215,8 @@ fn is_scheme(text: &str) -> bool {
     (1..=16).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
 
-const KNOWN: &str = "write `env://NAME`, `file:///absolute/path`, `exec:///absolute/program ARGUMENTS` or \
-                     `op://vault/item/field`";
+const KNOWN: &str = "write `env://NAME`, `file:///absolute/path`, `exec:///absolute/program ARGUMENTS`, \
+                     `op://vault/item/field`, `vault://mount/path#field` or `aws-sm://name#key`";
 
 #[cfg(test)]
 mod tests {
@@ -174,12 +228,33 @@ mod tests {
             program: program.into(),
             arguments: arguments.iter().map(|&each| each.to_owned()).collect(),
         };
+        let own = |text: &str| text.to_owned();
+        let aws = |text: &str, key: Option<&str>, stage: Option<&str>, version: Option<&str>| Reference::Aws {
+            text: text.into(),
+            id: "prod/a".into(),
+            key: key.map(own),
+            stage: stage.map(own),
+            version: version.map(own),
+        };
+        let vault = |text: &str, field: &str, version| Reference::Hashicorp {
+            text: text.into(),
+            path: "kv/a/b".into(),
+            field: field.into(),
+            version,
+        };
         let cases = [
             ("env://STRIPE_KEY", Reference::Local(LocalReference::Env("STRIPE_KEY".into()))),
             ("file:///run/secrets/a%20b c", Reference::Local(LocalReference::File("/run/secrets/a%20b c".into()))),
             ("exec:///usr/bin/pass show a/b $HOME;", program("/usr/bin/pass", &["show", "a/b", "$HOME;"])),
             ("exec:///usr/bin/secret", program("/usr/bin/secret", &[])),
             ("op://AI Agents/Stripe.com/key_1", Reference::OnePassword("op://AI Agents/Stripe.com/key_1".into())),
+            ("vault://kv/a/b#key", vault("vault://kv/a/b#key", "key", None)),
+            ("vault://kv/a/b#key?version=3", vault("vault://kv/a/b#key?version=3", "key", Some(3))),
+            ("vault://kv/a/b?version=3#key", vault("vault://kv/a/b?version=3#key", "key", Some(3))),
+            ("aws-sm://prod/a", aws("aws-sm://prod/a", None, None, None)),
+            ("aws-sm://prod/a#k", aws("aws-sm://prod/a#k", Some("k"), None, None)),
+            ("aws-sm://prod/a#k?stage=S", aws("aws-sm://prod/a#k?stage=S", Some("k"), Some("S"), None)),
+            ("aws-sm://prod/a?version=V", aws("aws-sm://prod/a?version=V", None, None, Some("V"))),
             ("op://v/i/section/f", Reference::OnePassword("op://v/i/section/f".into())),
         ];
         for (text, expected) in cases {
@@ -209,6 +284,22 @@ mod tests {
             "exec:///CANARY  two-spaces",
             "exec:///CANARY a\nb",
             "exec:// /CANARY",
+            "aws-sm://",
+            "aws-sm://CANARY#",
+            "aws-sm://CANARY name",
+            "aws-sm://CANARY?stage=",
+            "aws-sm://CANARY?stage=A&version=B",
+            "vault://kv/CANARY",
+            "vault://kv/CANARY#",
+            "vault://#CANARY",
+            "vault://kv//CANARY#f",
+            "vault://kv/../CANARY#f",
+            "vault://kv/%2e%2e/CANARY#f",
+            "vault://kv/CANARY?version=0#f",
+            "vault://kv/CANARY?version=x#f",
+            "vault://kv/CANARY?version=1&version=2#f",
+            "vault://kv/CANARY?version=1#f?version=1",
+            "vault://kv/CANARY?other=1#f",
             "op://CANARY/item",
             "op://a/b/c/d/CANARY",
             "op://a//CANARY",

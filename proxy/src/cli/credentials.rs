@@ -49,7 +49,13 @@ fn list(name: &str, credential: &Credential, as_json: bool) {
 
 async fn test(name: &str, credential: &Credential, vault: &Vault, as_json: bool) -> Exit {
     let (reference, provider) = (credential.place.reference().to_string(), credential.place.provider());
-    let fetched = vault.fetch(&credential.place).await;
+    let mut fetched = vault.fetch(&credential.place).await;
+    if let Ok(fetched) = &mut fetched
+        && let Some(lease) = fetched.lease.take()
+        && let Err(fault) = vault.give_back(lease).await
+    {
+        say_error(&format!("`{reference}` is a dynamic secret, and could not be given back: {fault}"));
+    }
     let code = |error: &VaultError| Refusal::Unfetched(error.fault.clone(), String::new()).answer().code;
     if as_json {
         let found = fetched.as_ref();
