@@ -219,15 +219,19 @@ impl Gate {
                 record::append_or_log(&self.ledger, draft).await;
             }
             if seconds.is_multiple_of(LOGINS_EVERY_SECONDS) {
-                let gate = Arc::clone(self);
-                // A vault that hangs must not hold up what else is done here.
-                self.tasks.spawn(async move { gate.config.providers.tend(gate.limits.of_secrets()).await });
+                self.tend_logins();
             }
             if seconds.is_multiple_of(RETENTION_EVERY_SECONDS) {
                 self.sweep().await;
             }
             seconds += 1;
         }
+    }
+
+    /// In a task of its own: a vault that hangs must not hold up what else is done.
+    fn tend_logins(self: &Arc<Gate>) {
+        let gate = Arc::clone(self);
+        self.tasks.spawn(async move { gate.config.providers.tend(gate.limits.of_secrets()).await });
     }
 
     async fn reload_or_log(&self) {

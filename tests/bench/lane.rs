@@ -48,15 +48,11 @@ pub(crate) struct Head {
 
 impl Ask {
     /// `POST` of a small JSON body.
-    pub(crate) fn post(host: &str) -> Result<Ask> {
+    pub(crate) fn post(host: &str, path: &str) -> Result<Ask> {
         let body = Bytes::from(format!("{{\"amount\":5,\"note\":\"{}\"}}", "n".repeat(POST_BYTES - 22)));
-        let head = head(
-            "POST",
-            "/v1/items",
-            host,
-            &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()),
-        );
-        let request = Request::post(format!("https://{host}/v1/items")).header("content-type", "application/json");
+        let head =
+            head("POST", path, host, &format!("Content-Type: application/json\r\nContent-Length: {}\r\n", body.len()));
+        let request = Request::post(format!("https://{host}{path}")).header("content-type", "application/json");
         Ok(Ask { head: [head, body.clone()].concat().into(), request: request.body(Full::new(body))?, filler: 0 })
     }
 

@@ -36,6 +36,9 @@ pub(crate) struct Options {
     /// The upstream's name
     #[arg(long, default_value = "upstream.example")]
     host: String,
+    /// Path of the small requests (post, open, hold)
+    #[arg(long, default_value = "/v1/items")]
+    path: String,
     /// HTTP inside TLS
     #[arg(long, value_enum, default_value = "1")]
     http: Http,
@@ -174,8 +177,8 @@ async fn work(options: Options) -> Result<()> {
     let (tally, took) = match options.work {
         Work::Down => (bulk(&route, &Ask::down(&options.host, options.bytes)?, options.requests).await?, None),
         Work::Hold => return hold(&route, &options).await,
-        Work::Open => (open(&route, &Ask::post(&options.host)?, &options).await?, Some(seconds)),
-        Work::Post => (post(&route, &Ask::post(&options.host)?, &options).await?, Some(seconds)),
+        Work::Open => (open(&route, &Ask::post(&options.host, &options.path)?, &options).await?, Some(seconds)),
+        Work::Post => (post(&route, &Ask::post(&options.host, &options.path)?, &options).await?, Some(seconds)),
         Work::Up => (bulk(&route, &Ask::up(&options.host, options.bytes)?, options.requests).await?, None),
     };
     figures::say(&report(options.work, tally, took.unwrap_or_else(|| started.elapsed())))
@@ -235,7 +238,7 @@ async fn bulk(route: &Route, ask: &Ask, requests: u64) -> Result<Tally> {
 
 /// Says when all are open, and keeps them so until whoever looks at the other side ends this process.
 async fn hold(route: &Route, options: &Options) -> Result<()> {
-    let ask = Ask::post(&options.host)?;
+    let ask = Ask::post(&options.host, &options.path)?;
     let mut lanes: Vec<Lane> = Vec::new();
     for _ in 0..options.connections {
         let mut lane = route.open().await?;
