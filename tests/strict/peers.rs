@@ -1,14 +1,18 @@
-//! A40, B19: an upstream that speaks HTTP/2 as nobody should. The agent gets 502 or a reply that is visibly cut off, nothing
-//! of it reaches another request, and every permit has an outcome.
+//! A40, B19, C26: an upstream that speaks HTTP/2 as nobody should, or asks for more than it is told. The agent gets 502 or a
+//! reply that is visibly cut off, nothing of it reaches another request, and every permit has an outcome.
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rcgen::{CertificateParams, KeyPair};
-use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
 use super::frames::{ACK, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS, block, frame};
+use crate::harness::agent::Response;
 use crate::harness::gate::{PATIENCE, Plan, within};
 use crate::harness::world::{API, DESTINATIONS};
 
@@ -19,32 +23,39 @@ type Script = (&'static str, Vec<u8>);
 fn a40_b19_a_reply_over_http2_is_sound_or_none() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
-    let (config, roots) = certify();
-    let file = tempfile::NamedTempFile::new().unwrap();
-    std::fs::write(file.path(), roots).unwrap();
+    let (certificate, key, pem) = certify();
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
+    let mut config = builder.with_single_cert(vec![certificate], key).unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    let config = Arc::new(config);
     let scripts = scripts();
-    // A sound reply follows each of them, on a connection of its own.
-    let said: Vec<Vec<u8>> = scripts.iter().flat_map(|(_, script)| [script.clone(), sound()]).collect();
+    let next_script = Arc::new(Mutex::new(None));
+    let armed = Arc::clone(&next_script);
     std::thread::spawn(move || {
-        for (stream, script) in listener.incoming().zip(said) {
+        for stream in listener.incoming() {
+            let (config, armed) = (Arc::clone(&config), Arc::clone(&armed));
             // How the gate ends the connection is its own affair.
-            drop(answer(stream.unwrap(), &config, &script));
+            std::thread::spawn(move || drop(answer(stream.unwrap(), config, &armed)));
         }
     });
-    let trusting = format!("    credential: api\n    roots: '{}'\n", file.path().display());
-    let destinations = DESTINATIONS.replace("    credential: api\n", &trusting);
-    let gate = Plan::new().file("destinations.yaml", &destinations).dial("api.example:443", port).start();
+    let gate = trusting(&pem).dial("api.example:443", port).start();
     let agent = gate.agent();
     let mut wrong = Vec::new();
-    for (row, _) in &scripts {
+    for (row, script) in &scripts {
+        *next_script.lock().unwrap() = Some(script.clone());
+        // A request that meets a dying connection has failed, and is not sent again; the script waits for the next one.
+        let met = |answer: &io::Result<Response>| next_script.lock().unwrap().is_none() || answer.is_err();
+        let ask = || agent.try_request("GET", "https://api.example/x", &[], b"");
+        let answer = std::iter::repeat_with(ask).take(20).find(met).unwrap();
         // A reply that breaks off early enough has no head either.
-        if let Ok(answer) = agent.try_request("GET", "https://api.example/x", &[], b"") {
+        if let Ok(answer) = answer {
             let refused = answer.status == 502 || (answer.status == 200 && !answer.complete);
             if !refused || format!("{answer:?}{}", answer.text()).contains("injected") {
                 wrong.push(format!("{row}: {answer:?}"));
             }
         }
-        // A request that still meets the dying connection has failed, and is not sent again.
+        *next_script.lock().unwrap() = None;
         let next = || Some(agent.get("https://api.example/next")).filter(|next| next.status != 502);
         let next = (0..5).find_map(|_| next()).unwrap_or_else(|| panic!("no reply after {row}"));
         assert_eq!((next.status, next.text().as_str(), next.complete), (200, "sound", true), "after {row}");
@@ -58,6 +69,27 @@ fn a40_b19_a_reply_over_http2_is_sound_or_none() {
     let permits = gate.events_called("decision.allowed").len();
     within(PATIENCE, || (outcomes() == permits).then_some(())).expect("an outcome for every permit");
     gate.assert_verifies();
+}
+
+#[test]
+fn c26_an_upstream_that_asks_who_the_gate_is_learns_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (certificate, key, pem) = certify();
+    let mut anyone = RootCertStore::empty();
+    anyone.add(certificate.clone()).unwrap();
+    let asks = WebPkiClientVerifier::builder(Arc::new(anyone)).allow_unauthenticated().build().unwrap();
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().unwrap().with_client_cert_verifier(asks);
+    let config = Arc::new(builder.with_single_cert(vec![certificate], key).unwrap());
+    let shown = std::thread::spawn(move || {
+        let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), listener.accept().unwrap().0);
+        stream.read_exact(&mut [0; 16]).unwrap();
+        stream.conn.peer_certificates().map(<[_]>::len)
+    });
+    let gate = trusting(&pem).dial("api.example:443", port).start();
+    assert_eq!(gate.agent().get("https://api.example/x").status, 502, "it does not answer");
+    assert_eq!(shown.join().unwrap(), None);
 }
 
 fn scripts() -> Vec<Script> {
@@ -102,9 +134,9 @@ fn sound() -> Vec<u8> {
     [head, frame(DATA, END_STREAM, 1, b"sound")].concat()
 }
 
-/// Reads one request, says what the script says, and closes.
-fn answer(stream: TcpStream, config: &Arc<ServerConfig>, script: &[u8]) -> io::Result<()> {
-    let mut stream = StreamOwned::new(ServerConnection::new(Arc::clone(config)).unwrap(), stream);
+/// Reads one request, says what the script says, or a sound reply where there is none, and closes.
+fn answer(stream: TcpStream, config: Arc<ServerConfig>, next_script: &Mutex<Option<Vec<u8>>>) -> io::Result<()> {
+    let mut stream = StreamOwned::new(ServerConnection::new(config).unwrap(), stream);
     stream.read_exact(&mut [0; 24])?;
     stream.write_all(&frame(SETTINGS, 0, 0, &[]))?;
     loop {
@@ -116,7 +148,8 @@ fn answer(stream: TcpStream, config: &Arc<ServerConfig>, script: &[u8]) -> io::R
             _ => {}
         }
     }
-    stream.write_all(script)?;
+    let script = next_script.lock().unwrap().take();
+    stream.write_all(&script.unwrap_or_else(sound))?;
     stream.conn.send_close_notify();
     stream.flush()?;
     stream.sock.shutdown(std::net::Shutdown::Write)?;
@@ -133,13 +166,17 @@ fn read_frame(from: &mut impl Read) -> io::Result<(u8, u8, u32, Vec<u8>)> {
     Ok((kind, flags, u32::from_be_bytes(stream), payload))
 }
 
-/// A certificate that is its own authority, and its PEM.
-fn certify() -> (Arc<ServerConfig>, String) {
+/// A gate that trusts this certificate for the API.
+fn trusting(pem: &str) -> Plan {
+    let plan = Plan::new().file("upstream.pem", pem);
+    let roots = format!("    credential: api\n    roots: '{}'\n", plan.home().join("upstream.pem").display());
+    let destinations = DESTINATIONS.replace("    credential: api\n", &roots);
+    plan.file("destinations.yaml", &destinations)
+}
+
+/// A certificate that is its own authority, its key, and its PEM.
+fn certify() -> (CertificateDer<'static>, PrivateKeyDer<'static>, String) {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec![API.to_owned()]).unwrap().self_signed(&key).unwrap();
-    let builder = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()));
-    let builder = builder.with_safe_default_protocol_versions().unwrap().with_no_client_auth();
-    let mut config = builder.with_single_cert(vec![certificate.der().clone()], key.into()).unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    (Arc::new(config), certificate.pem())
+    (certificate.der().clone(), key.into(), certificate.pem())
 }
