@@ -39,7 +39,8 @@ fn f11_to_f14_every_form_in_every_coding_is_masked() {
             assert!(masked + 10 >= echo.len(), "{path}: {text}");
             let is_encoded = coding != "identity";
             assert_eq!(answer.header("content-encoding").is_some(), !is_encoded, "{path}");
-            assert_eq!(answer.header("content-length").is_some(), !is_encoded, "{path}");
+            let length = answer.header("content-length");
+            assert!(length.is_none_or(|length| length == text.len().to_string()), "{path}: {length:?}");
             assert_eq!(answer.header("digest").is_some(), !is_encoded, "{path}");
             let outcome = gate.event("action.executed", &answer.correlation());
             assert_eq!(outcome["data"]["masked_bytes"], masked, "{path}");

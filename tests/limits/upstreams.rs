@@ -82,7 +82,8 @@ fn reply_budget_bytes_bounds_what_waits_for_its_reader() {
     assert_eq!(gate.add_agent("another", "").get(READ).body.len(), 16 << 20);
     let grown = resident() - before;
     println!("{grown} MiB for {} replies of 16 MiB that nobody reads", unread.len());
-    assert!(grown < 60, "{grown} MiB");
+    // On top of the budget comes what each connection has in its own buffers; without a bound it would be 1,600 MiB.
+    assert!(grown < 120, "{grown} MiB");
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn upstream_idle_and_upstream_idle_seconds_bound_the_connections_kept() {
 fn secret_bytes_bounds_a_secret() {
     let length = SECRET.len() as u64;
     let origin = Origin::https(&[API]);
-    for (limit, status) in [(length, 200), (length - 1, 503)] {
+    for (limit, status) in [(length, 200), (length - 1, 502)] {
         let gate = Plan::new().origin(API, &origin).limit("secret_bytes", limit).start();
         let answer = gate.agent().get(READ);
         assert_eq!(answer.status, status, "{answer:?}");
@@ -148,7 +149,7 @@ fn secret_millis_bounds_the_wait_for_a_secret() {
     let Some(strace) = trace::strace(&folder.path().join("trace"), &slow) else { return };
     let gate = plan.under(&words(&strace)).start();
     let answer = sooner_than(Duration::from_secs(4), "secret_millis", || gate.agent().get(READ));
-    assert_eq!((answer.status, answer.code().as_str()), (503, "credential_unavailable"), "{answer:?}");
+    assert_eq!((answer.status, answer.code().as_str()), (503, "credential_timeout"), "{answer:?}");
     let outcome = gate.event("action.failed", &answer.correlation());
     assert_eq!((&outcome["data"]["sent"], origin.connections()), (&false.into(), 0));
 }
