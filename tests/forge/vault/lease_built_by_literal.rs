@@ -1,4 +1,4 @@
-//@ error: E0423
+//@ error: E0603
 //! A lease that no vault gave.
 
 pub fn forge() -> vault::Lease {
