@@ -123,8 +123,14 @@ pub(super) fn check_voter(gate: &Gate, operator: &Principal, intent: &Intent) ->
     require(operator, Role::Reviewer)?;
     let registered = gate.principals.named(Kind::Agent, &intent.agent_id).map(|agent| agent.owner);
     let described = gate.rulebook().rules.manifest(&intent.agent_id).and_then(|manifest| manifest.owner.clone());
-    if registered.into_iter().chain(described).any(|owner| owner.trim().eq_ignore_ascii_case(&operator.name)) {
-        return Err(Fault(StatusCode::FORBIDDEN, "the owner of an agent cannot vote on its requests".to_owned()));
+    // An operator of the agent's own name is the agent, as far as anyone who reads the ledger can tell.
+    let own = Some(intent.agent_id.clone());
+    if own.into_iter().chain(registered).chain(described).any(|owner| owner.trim().eq_ignore_ascii_case(&operator.name))
+    {
+        return Err(Fault(
+            StatusCode::FORBIDDEN,
+            "an agent or the owner of an agent cannot vote on its requests".to_owned(),
+        ));
     }
     Ok(())
 }
