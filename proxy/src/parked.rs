@@ -1,6 +1,6 @@
 //! A request that was held, after something happened to it: a vote, a restart, silence until its time was over.
 //!
-//! It is decided again by the same [`decide`](crate::exchange::decide) on the policy in force now, and carried out by the
+//! It is decided again by the same `decide` on the policy in force now, and carried out by the
 //! same executor as a live one. Nothing here is a way around either.
 
 use std::sync::Arc;
