@@ -88,7 +88,7 @@ pub async fn credentials(gate: &Gate, permit: &Permit) -> Result<Injected, Refus
             return Err(Refusal::VaultUnavailable(why));
         }
     };
-    let needles = Arc::new(fetched.secret.lend(|secret| Needles::new(&[secret])));
+    let needles = fetched.secret.kept_beside(|secret| Needles::new(&[secret]));
     injected.guard = Some(Guard { needles, passing: credential.reply_headers.clone() });
     // A reply that is not encoded can be looked through as it comes.
     injected.headers.push((header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));

@@ -56,9 +56,9 @@ impl Ask {
         Ok(Ask { head: [head, body.clone()].concat().into(), request: request.body(Full::new(body))?, filler: 0 })
     }
 
-    /// `GET` of `bytes` bytes.
-    pub(crate) fn down(host: &str, bytes: u64) -> Result<Ask> {
-        let path = format!("/bulk/{bytes}");
+    /// `GET` of `bytes` bytes, from one of the upstream's folders for that.
+    pub(crate) fn down(host: &str, folder: &str, bytes: u64) -> Result<Ask> {
+        let path = format!("/{folder}/{bytes}");
         let request = Request::get(format!("https://{host}{path}")).body(Full::default())?;
         Ok(Ask { head: head("GET", &path, host, ""), request, filler: 0 })
     }

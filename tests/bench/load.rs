@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// Path of the small requests (post, open, hold)
     #[arg(long, default_value = "/v1/items")]
     path: String,
+    /// Where the long body comes from (down)
+    #[arg(long, default_value = "bulk")]
+    folder: String,
     /// HTTP inside TLS
     #[arg(long, value_enum, default_value = "1")]
     http: Http,
@@ -175,7 +178,10 @@ async fn work(options: Options) -> Result<()> {
     let seconds = Duration::from_secs(options.seconds);
     let started = Instant::now();
     let (tally, took) = match options.work {
-        Work::Down => (bulk(&route, &Ask::down(&options.host, options.bytes)?, options.requests).await?, None),
+        Work::Down => {
+            let ask = Ask::down(&options.host, &options.folder, options.bytes)?;
+            (bulk(&route, &ask, options.requests).await?, None)
+        }
         Work::Hold => return hold(&route, &options).await,
         Work::Open => (open(&route, &Ask::post(&options.host, &options.path)?, &options).await?, Some(seconds)),
         Work::Post => (post(&route, &Ask::post(&options.host, &options.path)?, &options).await?, Some(seconds)),

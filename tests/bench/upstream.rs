@@ -1,4 +1,4 @@
-//! The upstream: HTTPS with HTTP/1.1 and HTTP/2, a small answer to everything, and `/bulk/N` for N bytes.
+//! The upstream: HTTPS with HTTP/1.1 and HTTP/2, a small answer to everything, and N bytes for `/bulk/N` and `/bare/N`.
 
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -87,7 +87,8 @@ async fn serve(acceptor: TlsAcceptor, stream: TcpStream) -> Result<()> {
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
-    let bulk = request.uri().path().strip_prefix("/bulk/").and_then(|bytes| bytes.parse().ok());
+    let path = request.uri().path();
+    let bulk = path.strip_prefix("/bulk/").or(path.strip_prefix("/bare/")).and_then(|bytes| bytes.parse().ok());
     let mut body = request.into_body();
     while let Some(Ok(frame)) = body.frame().await {
         drop(frame);

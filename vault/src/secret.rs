@@ -2,7 +2,9 @@
 //!
 //! Must never be printed, copied, serialised or made outside this crate.
 
+use std::any::Any;
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use zeroize::Zeroizing;
 
@@ -13,7 +15,7 @@ use crate::Fault;
 /// It cannot be made, cloned or printed elsewhere:
 ///
 /// ```compile_fail,E0451
-/// let forged = vault::Secret { value: b"x".to_vec().into() };
+/// let forged = vault::Secret { value: b"x".to_vec().into(), beside: Default::default() };
 /// ```
 /// ```compile_fail,E0308
 /// fn keep(secret: &vault::Secret) -> vault::Secret { secret.clone() }
@@ -23,6 +25,7 @@ use crate::Fault;
 /// ```
 pub struct Secret {
     value: Zeroizing<Vec<u8>>,
+    beside: OnceLock<Arc<dyn Any + Send + Sync>>,
 }
 
 // === impl Secret ===
@@ -39,12 +42,20 @@ impl Secret {
         if !value.iter().all(|byte| matches!(byte, b' '..=b'~')) {
             return Err(Fault::Byte);
         }
-        Ok(Secret { value })
+        Ok(Secret { value, beside: OnceLock::new() })
     }
 
     /// Lends the bytes to `use_it`. What it returns is no longer guarded: keep it short-lived and unprinted.
     pub fn lend<R>(&self, use_it: impl FnOnce(&[u8]) -> R) -> R {
         use_it(&self.value)
+    }
+
+    /// What `make` makes of the bytes: made once, kept beside the secret and dropped with it. It is no longer guarded
+    /// here, so it must wipe itself.
+    pub fn kept_beside<T: Any + Send + Sync>(&self, make: impl Fn(&[u8]) -> T) -> Arc<T> {
+        let kept = self.beside.get_or_init(|| Arc::new(make(&self.value)));
+        // Somebody may keep something else beside it: that one stays.
+        Arc::clone(kept).downcast().unwrap_or_else(|_| Arc::new(make(&self.value)))
     }
 
     /// The length in bytes.
@@ -71,6 +82,21 @@ mod tests {
             let made = Secret::new(Zeroizing::new(vec![b'a', byte, b'z']), 3);
             assert_eq!(made.is_ok(), byte == b' ' || byte.is_ascii_graphic(), "{byte:#04x}");
         }
+    }
+
+    #[test]
+    fn what_is_kept_beside_a_secret_is_made_once_and_goes_with_it() {
+        let secret = Secret::new(Zeroizing::new(b"abc".to_vec()), 3).unwrap();
+        let made = std::cell::Cell::new(0);
+        let length = |value: &[u8]| {
+            made.set(made.get() + 1);
+            value.len()
+        };
+        assert_eq!((*secret.kept_beside(length), *secret.kept_beside(length), made.get()), (3, 3, 1));
+        assert_eq!(*secret.kept_beside(|value| value.to_vec()), b"abc");
+        let kept = Arc::downgrade(&secret.kept_beside(length));
+        drop(secret);
+        assert!(kept.upgrade().is_none());
     }
 
     #[test]
