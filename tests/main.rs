@@ -27,6 +27,8 @@ mod flow;
 #[cfg(test)]
 mod forgery;
 #[cfg(test)]
+mod idempotency;
+#[cfg(test)]
 mod injection;
 #[cfg(test)]
 mod language;

@@ -200,6 +200,11 @@ impl Ledger {
         self.inner.shared.read(|published| published.book.taken.get(key).filter(|taken| taken.holds(now)).cloned())
     }
 
+    /// Whether what was authorised under a correlation id has no outcome yet.
+    pub fn is_executing(&self, correlation: &str) -> bool {
+        self.inner.shared.read(|published| published.book.executions.contains_key(correlation))
+    }
+
     /// How much is reserved under `key` in the last `window_seconds`.
     pub fn spent(&self, key: &str, window_seconds: u32) -> Amount {
         let (now, slot) = (self.now(), budget::slot(key, window_seconds));

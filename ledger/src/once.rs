@@ -55,6 +55,12 @@ impl Taken {
         self.intent_id.as_deref().or(self.correlation_id.as_deref()).unwrap_or("an event")
     }
 
+    /// Whether `event` goes on with what took it: the same intent held anew, or the one that is held in its place.
+    pub(crate) fn goes_on_in(&self, event: &Event) -> bool {
+        let intent = self.intent_id.as_deref();
+        intent.is_some() && (event.intent_id.as_deref() == intent || event.text("retry_of") == intent)
+    }
+
     /// Whether it still is at `now`.
     pub(crate) fn holds(&self, now: Timestamp) -> bool {
         self.until > now

@@ -116,6 +116,9 @@ impl<'a> Trial<'a> {
         }
         let before = self.intent(id)?;
         let opened = before.as_ref().map(|intent| intent.opened.seq);
+        if let (Some(before), EventType::ApprovalCancelled | EventType::ApprovalExpired) = (&before, kind) {
+            self.free(before);
+        }
         let after = Intent::after(before, event, kind)?;
         self.changes.reopened.extend(opened.filter(|seq| *seq != after.opened.seq));
         self.changes.intents.insert(id.clone(), after);
@@ -176,11 +179,21 @@ impl<'a> Trial<'a> {
         Ok(())
     }
 
+    /// It ends without anyone's word on it: the same may be asked for again.
+    fn free(&mut self, intent: &Intent) {
+        let listed = intent.opened.data.get("once").and_then(|list| Vec::<Once>::deserialize(list).ok());
+        for Once { key, .. } in listed.into_iter().flatten() {
+            if self.holder(&key).is_some_and(|holder| holder.intent_id.as_deref() == Some(&intent.id)) {
+                self.changes.taken.insert(key, None);
+            }
+        }
+    }
+
     /// Takes the keys that an event wants to be the only one for, and says which.
     fn take(&mut self, event: &Event, kind: EventType) -> Result<Vec<String>, AppendError> {
         let mut keys = Vec::new();
         for once in self.listed::<Once>(event, kind, "once")? {
-            let first = self.holder(&once.key).filter(|holder| holder.holds(event.ts));
+            let first = self.holder(&once.key).filter(|holder| holder.holds(event.ts) && !holder.goes_on_in(event));
             if let (Some(first), Limits::Asked) = (first, self.limits) {
                 return Err(AppendError::Duplicate { first: Box::new(first.clone()) });
             }

@@ -152,6 +152,32 @@ fn an_approved_intent_that_could_not_be_sent_reserves_anew() {
 }
 
 #[test]
+fn a_key_stays_with_its_intent_until_that_ends_without_a_word() {
+    let event = |kind, id: &str| Draft::new(kind).correlation(format!("corr_{id}")).intent(id).agent("crawler");
+    let held = |id: &str| event(T::DecisionApprovalRequired, id).once(&[once(KEY)]);
+    for restart in RESTARTS {
+        let (home, ledger) = create();
+        append(&ledger, held("int_1")).unwrap();
+        // Held anew it keeps its key; another does not get it.
+        append(&ledger, held("int_1")).unwrap();
+        assert!(matches!(append(&ledger, held("int_2")), Err(AppendError::Duplicate { .. })));
+        append(&ledger, event(T::ApprovalDenied, "int_1")).unwrap();
+        assert!(matches!(append(&ledger, held("int_2")), Err(AppendError::Duplicate { .. })));
+        // The one that is held in its place takes it over.
+        append(&ledger, held("int_3").with("retry_of", "int_1")).unwrap();
+        restart(home.path(), ledger);
+        let ledger = open(home.path());
+        assert_eq!(ledger.taken(KEY).unwrap().intent_id.as_deref(), Some("int_3"));
+        append(&ledger, event(T::ApprovalExpired, "int_3")).unwrap();
+        assert_eq!(ledger.taken(KEY), None);
+        append(&ledger, held("int_4")).unwrap();
+        append(&ledger, event(T::ApprovalCancelled, "int_4")).unwrap();
+        restart(home.path(), ledger);
+        assert_eq!(open(home.path()).taken(KEY), None);
+    }
+}
+
+#[test]
 fn an_entry_takes_all_it_needs_or_nothing() {
     let (_home, ledger) = create();
     let rate = || rate(1, 60);

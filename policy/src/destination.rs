@@ -1,9 +1,8 @@
-//! Destinations: what host, method and path map to, and how the most specific one is found.
+//! Destinations: what host, method and path map to.
 //!
-//! Two destinations that could claim one request with equal right are a load error, so a lookup has one answer and the
-//! order of the file never matters.
+//! What an entry of the file means is settled here, once. Which of them a request is for, the index says.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ipnet::IpNet;
@@ -14,6 +13,7 @@ use crate::calls::Calls;
 use crate::document::{DestinationEntry, MatchEntry};
 use crate::fault::{Code, Faults, Flaw};
 use crate::glob::Glob;
+use crate::idempotency::Idempotency;
 use crate::measure::{self, Measure};
 use crate::pattern::{HostPattern, PathPattern};
 use crate::profile::Profile;
@@ -58,33 +58,22 @@ pub struct Destination {
     pub(crate) profile: Option<Profile>,
     /// What the operator adds to the risk of its requests.
     pub(crate) risk: u32,
+    /// Which of its requests are the same one.
+    pub(crate) idempotency: Idempotency,
     /// Destinations of their own that a request to this one may call.
     pub(crate) calls: Option<Box<Calls>>,
     /// Of a call, the key of the destination that takes it.
     pub(crate) base: Option<String>,
-    matches: Vec<Pattern>,
-    endpoints: BTreeSet<(Scheme, u16)>,
+    pub(crate) matches: Vec<Pattern>,
+    pub(crate) endpoints: BTreeSet<(Scheme, u16)>,
 }
 
 /// Host, path and methods of one `match`.
 #[derive(Clone, Debug)]
-struct Pattern {
-    host: HostPattern,
-    path: PathPattern,
-    methods: Option<BTreeSet<String>>,
-}
-
-/// Finds destinations by host, then the most specific pattern first.
-#[derive(Debug, Default)]
-pub(crate) struct Index {
-    exact: HashMap<String, Vec<Candidate>>,
-    under: HashMap<String, Vec<Candidate>>,
-}
-
-#[derive(Debug)]
-struct Candidate {
-    pattern: Pattern,
-    destination: usize,
+pub(crate) struct Pattern {
+    pub(crate) host: HostPattern,
+    pub(crate) path: PathPattern,
+    pub(crate) methods: Option<BTreeSet<String>>,
 }
 
 // === impl Effect ===
@@ -124,10 +113,12 @@ impl Destination {
             let path: Vec<Step<'_>> = [LIST, Step::Item(at), Step::Key("match")].into_iter().chain(item).collect();
             Pattern::compile(entry, &path, faults)
         });
-        let matches = matches.collect();
+        let matches: Vec<Pattern> = matches.collect();
         let measure = measure::compile(&entry.measure, &[LIST, Step::Item(at), Step::Key("measure")], faults);
         let at_profile = [LIST, Step::Item(at), Step::Key("profile")];
         let profile = entry.profile.and_then(|entry| Profile::compile(&entry, &at_profile, faults));
+        let key = |key| [LIST, Step::Item(at), Step::Key(key)];
+        let idempotency = entry.idempotency.map(|entry| Idempotency::compile(&entry, &key("idempotency"), faults));
         let base = Self {
             key: entry.key,
             effect: entry.effect,
@@ -140,6 +131,7 @@ impl Destination {
             measure,
             profile,
             risk: entry.risk.unwrap_or(0),
+            idempotency: idempotency.unwrap_or_default(),
             calls: None,
             base: None,
             matches,
@@ -196,10 +188,7 @@ impl Destination {
 
     /// The hosts it can match, as written canonically: a name, an address, or `*.name`.
     pub fn hosts(&self) -> impl Iterator<Item = String> {
-        self.matches.iter().map(|pattern| match &pattern.host {
-            HostPattern::Exact(host) => host.as_str().to_owned(),
-            HostPattern::Under(host) => format!("*.{}", host.as_str()),
-        })
+        self.matches.iter().map(Pattern::host)
     }
 
     /// Whether some request with one of these methods and such a path can come here.
@@ -211,7 +200,7 @@ impl Destination {
         })
     }
 
-    fn is_open_to(&self, authority: &Authority) -> bool {
+    pub(crate) fn is_open_to(&self, authority: &Authority) -> bool {
         self.endpoints.contains(&(authority.scheme(), authority.port()))
     }
 }
@@ -234,83 +223,23 @@ impl Pattern {
         Some(Self { host: host?, path: path?, methods: entry.methods.map(BTreeSet::from_iter) })
     }
 
-    fn accepts(&self, method: &str, path: &str) -> bool {
+    fn host(&self) -> String {
+        match &self.host {
+            HostPattern::Exact(host) => host.as_str().to_owned(),
+            HostPattern::Under(host) => format!("*.{}", host.as_str()),
+        }
+    }
+
+    pub(crate) fn accepts(&self, method: &str, path: &str) -> bool {
         self.methods.as_ref().is_none_or(|methods| methods.contains(method)) && self.path.matches(path)
     }
 
     /// Whether one request can match both patterns with equal right; host and path patterns are known to be equal.
-    fn ties_with(&self, other: &Self) -> bool {
+    pub(crate) fn ties_with(&self, other: &Self) -> bool {
         match (&self.methods, &other.methods) {
             (Some(one), Some(other)) => !one.is_disjoint(other),
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
-        }
-    }
-}
-
-// === impl Index ===
-
-impl Index {
-    /// Sorts the patterns of all destinations, and notes those that tie.
-    pub(crate) fn build(destinations: &[Destination], faults: &mut Faults<'_>) -> Self {
-        note_ties(destinations, faults);
-        let mut index = Self::default();
-        for (place, destination) in destinations.iter().enumerate() {
-            for pattern in &destination.matches {
-                let (map, host) = match &pattern.host {
-                    HostPattern::Exact(host) => (&mut index.exact, host),
-                    HostPattern::Under(host) => (&mut index.under, host),
-                };
-                let candidate = Candidate { pattern: pattern.clone(), destination: place };
-                map.entry(host.as_str().to_owned()).or_default().push(candidate);
-            }
-        }
-        for candidates in index.exact.values_mut().chain(index.under.values_mut()) {
-            candidates
-                .sort_by_cached_key(|candidate| (candidate.pattern.path.rank(), candidate.pattern.methods.is_none()));
-        }
-        index
-    }
-
-    /// The most specific of `destinations` for a request line.
-    pub(crate) fn find<'a>(
-        &self,
-        destinations: &'a [Destination],
-        method: &str,
-        authority: &Authority,
-        path: &str,
-    ) -> Option<&'a Destination> {
-        let host = authority.host().as_str();
-        let parents = std::iter::successors(parent(host), |name| parent(name));
-        let candidates = self.exact.get(host).into_iter().chain(parents.filter_map(|name| self.under.get(name)));
-        candidates
-            .flatten()
-            .filter(|candidate| candidate.pattern.accepts(method, path))
-            .filter_map(|candidate| destinations.get(candidate.destination))
-            .find(|destination| destination.is_open_to(authority))
-    }
-}
-
-/// The name without its first label.
-fn parent(name: &str) -> Option<&str> {
-    name.split_once('.').map(|(_, rest)| rest)
-}
-
-fn note_ties(destinations: &[Destination], faults: &mut Faults<'_>) {
-    let mut alike: HashMap<_, Vec<(usize, &Destination, &Pattern)>> = HashMap::new();
-    for (place, destination) in destinations.iter().enumerate() {
-        for pattern in &destination.matches {
-            let same = alike.entry((&pattern.host, &pattern.path)).or_default();
-            let rival = same.iter().find(|(other, rival, patterns)| {
-                *other != place && pattern.ties_with(patterns) && !rival.endpoints.is_disjoint(&destination.endpoints)
-            });
-            if let Some((_, rival, _)) = rival {
-                let message =
-                    format!("`{}` and `{}` match the same requests with equal right", rival.key, destination.key);
-                let path = [LIST, Step::Item(place), Step::Key("match")];
-                faults.note(&path, Code::Tie, message, "make one of them more specific, or remove it");
-            }
-            same.push((place, destination, pattern));
         }
     }
 }
@@ -386,7 +315,7 @@ pub(crate) fn is_key(text: &str) -> bool {
     (1..=100).contains(&text.len()) && text.bytes().all(sound)
 }
 
-const LIST: Step<'static> = Step::Key("destinations");
+pub(crate) const LIST: Step<'static> = Step::Key("destinations");
 const MAX_RISK: u32 = 100;
 const MAX_WAIT: u64 = 3_600;
 const METHODS: Flaw = Flaw {

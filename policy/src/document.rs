@@ -13,6 +13,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::authority::Scheme;
 use crate::destination::Effect;
+use crate::idempotency::IdempotencyEntry;
 use crate::profile::ProfileKind;
 
 /// The text of a configuration file and the name errors give it.
@@ -52,6 +53,7 @@ pub(crate) struct DestinationEntry {
     pub(crate) profile: Option<ProfileEntry>,
     pub(crate) risk: Option<u32>,
     pub(crate) calls: Option<CallsEntry>,
+    pub(crate) idempotency: Option<IdempotencyEntry>,
 }
 
 /// A profile, and where its fields stand.

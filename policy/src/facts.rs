@@ -142,7 +142,7 @@ impl Facts {
 
     /// What it does, whoever asks and in whatever headers: SHA-256 in hex over the JSON list of method, authority, path,
     /// query and body digest.
-    pub(crate) fn side_effect(&self) -> String {
+    pub fn side_effect(&self) -> String {
         let done = json!([self.method, self.authority.to_string(), self.path, self.query, self.body.sha256]);
         sha256_hex(done.to_string().as_bytes())
     }

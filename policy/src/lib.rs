@@ -63,6 +63,8 @@ mod field;
 mod form;
 mod glob;
 mod graphql;
+mod idempotency;
+mod index;
 mod json;
 mod judged;
 mod limit;

@@ -6,10 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::authority::Authority;
-use crate::destination::{Destination, Index, is_key};
+use crate::destination::{Destination, is_key};
 use crate::document::{DestinationsFile, Source};
 use crate::facts::sha256_hex;
 use crate::fault::{Code, Faults, Invalid};
+use crate::index::Index;
 use crate::manifest::{self, Manifest};
 use crate::policy::{self, Policy};
 use crate::policy_file::PolicyFile;

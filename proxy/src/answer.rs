@@ -95,7 +95,8 @@ impl Refusal {
                 "duplicate_blocked",
                 "duplicate blocked",
                 format!("the same was asked for a short while ago, by `{first}`"),
-                "do not repeat it; if it is meant to happen twice, wait, or have an operator change `dedupe_seconds`",
+                "do not repeat it; if it is meant to happen twice, use another key, wait, or have an operator change \
+                 `dedupe_seconds`",
             ),
             Expectation => row(
                 417,
@@ -138,6 +139,13 @@ impl Refusal {
                 format!("`{method}` is never forwarded"),
                 "use another method",
             ),
+            NoKey(why) => row(
+                400,
+                "idempotency_key_required",
+                "idempotency key required",
+                format!("the request has no key under which it could be carried out once: {why}"),
+                "send the value that this destination tells requests apart by, once",
+            ),
             NoPlace(why) => row(
                 400,
                 "no_place_for_credential",
@@ -175,6 +183,13 @@ impl Refusal {
                 "rejected by a reviewer",
                 format!("intent `{id}` was rejected: {rationale}"),
                 "do what the reviewer asks, then send a new request",
+            ),
+            Repeated(first) => row(
+                409,
+                "replayed",
+                "replayed",
+                format!("the key of this request was had before, by `{}`", first.holder()),
+                "use another key for another request",
             ),
             ReplyWithheld(why) => row(
                 502,

@@ -10,16 +10,18 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use jiff::Timestamp;
+use ledger::{Once, Taken};
 use policy::{Body, Decision, Destination, Facts, Grant};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use crate::body::{self, Answer, Reply};
+use crate::body::{self, Answer, Reply, Share};
 use crate::canonical::{self, Asked, Way};
 use crate::credential::Credential;
 use crate::dialect::Dialect;
 use crate::flood::Source;
 use crate::gate::Gate;
+use crate::hold::Waiting;
 use crate::limits::Limits;
 use crate::permit::{Order, check_switches};
 use crate::record::Trace;
@@ -28,7 +30,7 @@ use crate::relay::{self, Sink};
 use crate::rulebook::Rulebook;
 use crate::trust::Offer;
 use crate::turns::{Turn, Turns};
-use crate::{agent, hold, inject, intents, token};
+use crate::{agent, hold, inject, intents, repeat, token};
 
 /// Where a request came from: one for each connection, or for each tunnel in it.
 #[derive(Debug)]
@@ -45,6 +47,17 @@ pub struct Caller {
     pub mismatch: Option<String>,
     /// Ends the connection when the answer under way is done.
     pub close: CancellationToken,
+}
+
+/// A request read whole, before anyone has decided on it.
+struct Whole {
+    facts: Facts,
+    once: Option<Once>,
+    offer: Offer,
+    share: Share,
+    trace: Trace,
+    /// Seconds its caller wants to wait for a decision.
+    wait: u64,
 }
 
 /// A request that policy allows, or that now waits.
@@ -127,14 +140,40 @@ async fn attempt(
     let (bytes, share) =
         whole.map_err(|_| Refusal::SlowRequest("the request body did not arrive in time".to_owned()))??;
     let wait = waits(gate, &asked, destination);
-    let facts = facts(asked, name, bytes, destination.and_then(|destination| rulebook.credential_of(destination)))?;
+    let facts =
+        facts(asked, name.clone(), bytes, destination.and_then(|destination| rulebook.credential_of(destination)))?;
     if let Some(ids) = destination.and_then(|destination| destination.rpc_ids(&facts)) {
         *dialect = Dialect::JsonRpc(ids);
     }
-    match admit(gate, &rulebook, &facts, trace).await? {
-        Admitted::Go(grant) => {
+    let once = repeat::once(gate, destination, &facts)?;
+    let digest = once.as_ref().and_then(|once| once.digest.clone()).unwrap_or_default();
+    let done = match once.as_ref().and_then(|once| gate.ledger.taken(&once.key)) {
+        Some(first) => Err(Refusal::Repeated(Box::new(first))),
+        None => {
             let offer = if parts.version == Version::HTTP_2 { Offer::Any } else { Offer::Http1 };
-            let order = Order { facts, grant: *grant, rulebook, trace: trace.clone(), intent: None, offer, share };
+            let whole = Whole { facts, once, offer, share, trace: trace.clone(), wait };
+            decided(gate, caller, rulebook, whole).await
+        }
+    };
+    match done {
+        Err(Refusal::Repeated(first)) => {
+            Box::pin(repeated(gate, caller, *first, (&digest, wait), (&name, trace))).await
+        }
+        done => done,
+    }
+}
+
+/// Decides, then carries out or parks.
+async fn decided(
+    gate: &Arc<Gate>,
+    caller: &Caller,
+    rulebook: Arc<Rulebook>,
+    whole: Whole,
+) -> Result<Response<Reply>, Refusal> {
+    let Whole { facts, once, offer, share, trace, wait } = whole;
+    match admit(gate, &rulebook, &facts, &trace, once.as_ref()).await? {
+        Admitted::Go(grant) => {
+            let order = Order { facts, grant: *grant, rulebook, trace, intent: None, once, offer, share };
             execute(gate, order).await
         }
         Admitted::Wait(intent) => {
@@ -143,6 +182,20 @@ async fn attempt(
             Box::pin(held(gate, &intent, wait, &caller.way.base())).await
         }
     }
+}
+
+/// Records that a request came again, and answers it with what became of the first one.
+async fn repeated(
+    gate: &Arc<Gate>,
+    caller: &Caller,
+    first: Taken,
+    (digest, wait): (&str, u64),
+    (agent, trace): (&str, &Trace),
+) -> Result<Response<Reply>, Refusal> {
+    let told = refuse(gate, Refusal::Repeated(Box::new(first)), caller.peer.ip(), Some(agent), trace).await;
+    // It may be that it could not be recorded: then that is what is told.
+    let Refusal::Repeated(first) = told else { return Err(told) };
+    repeat::answer(gate, &first, digest, trace, (wait, &caller.way.base())).await
 }
 
 /// Who: the tunnel's identity, or the credential of this request.
@@ -177,7 +230,13 @@ fn facts(asked: Asked, agent: String, bytes: Bytes, credential: Option<&Credenti
 }
 
 /// May it: decided on one version of the rules. A hold is sealed and recorded; a denial becomes a refusal.
-async fn admit(gate: &Gate, rulebook: &Rulebook, facts: &Facts, trace: &Trace) -> Result<Admitted, Refusal> {
+async fn admit(
+    gate: &Gate,
+    rulebook: &Rulebook,
+    facts: &Facts,
+    trace: &Trace,
+    once: Option<&Once>,
+) -> Result<Admitted, Refusal> {
     match decide(rulebook, facts) {
         Decision::Allow(grant) => Ok(Admitted::Go(Box::new(grant))),
         Decision::Deny(denial) => Err(Refusal::Denied(Box::new((denial, facts.clone())))),
@@ -185,7 +244,8 @@ async fn admit(gate: &Gate, rulebook: &Rulebook, facts: &Facts, trace: &Trace) -
             let key = hold.basis.destination.as_deref().unwrap_or_default();
             let base = rulebook.destination_called(key, facts).map_or(key, |destination| destination.key.as_str());
             check_switches(gate, &facts.agent, [key, base])?;
-            Box::pin(hold::park(gate, facts, &hold, trace, None)).await.map(Admitted::Wait)
+            let waiting = Waiting { facts, hold: &hold, trace, once: once.cloned() };
+            Box::pin(hold::park(gate, &waiting, None)).await.map(Admitted::Wait)
         }
     }
 }
@@ -199,7 +259,8 @@ pub(crate) fn decide(rulebook: &Rulebook, facts: &Facts) -> Decision {
 /// Record, then send: from here on in a task of its own, this connection only receives.
 async fn execute(gate: &Arc<Gate>, order: Order) -> Result<Response<Reply>, Refusal> {
     let (slot, reply) = oneshot::channel();
-    gate.tasks.spawn(relay::execute(Arc::clone(gate), order, Sink::Live(slot)));
+    let sink = if order.once.is_some() { Sink::Kept(slot) } else { Sink::Live(slot) };
+    gate.tasks.spawn(relay::execute(Arc::clone(gate), order, sink));
     reply.await.map_err(|_| Refusal::UnknownOutcome("the execution broke off".to_owned()))?
 }
 
@@ -253,8 +314,10 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::HeadTooLarge(_)
         | Refusal::Killed(_)
         | Refusal::MethodRefused(_)
+        | Refusal::NoKey(_)
         | Refusal::NoPlace(_)
         | Refusal::OverLimit(..)
+        | Refusal::Repeated(_)
         | Refusal::SlowRequest(_)
         | Refusal::TargetTooLong(_)
         | Refusal::TokenInRequest

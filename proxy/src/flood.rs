@@ -105,6 +105,9 @@ fn refusal_draft(source: &Source<'_>, refused: &Refusal, trace: &Trace) -> Draft
     {
         draft = draft.with("detail", detail.as_str());
     }
+    if let Refusal::Repeated(first) = refused {
+        draft = draft.with("first", first.holder());
+    }
     match source.agent {
         Some(agent) => draft.agent(agent),
         None => draft,
@@ -146,12 +149,14 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         | Refusal::LedgerRefused(_)
         | Refusal::LedgerUnavailable(_)
         | Refusal::MethodRefused(_)
+        | Refusal::NoKey(_)
         | Refusal::NoPlace(_)
         | Refusal::NotFound
         | Refusal::NotIdentified
         | Refusal::OverLimit(..)
         | Refusal::Pending(_)
         | Refusal::Rejected(..)
+        | Refusal::Repeated(_)
         | Refusal::ReplyWithheld(_)
         | Refusal::SlowRequest(_)
         | Refusal::TargetTooLong(_)

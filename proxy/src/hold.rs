@@ -1,4 +1,4 @@
-//! Held requests: sealed whole until a person has decided, and the mailbox their replies wait in.
+//! Held requests: sealed whole until a person has decided.
 //!
 //! What runs after an approval is the request stored here, byte for byte; a retry of the agent only asks for its state.
 
@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
-use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http::Response;
 use jiff::Timestamp;
-use ledger::{EventType, Intent, State};
+use ledger::{Draft, EventType, Intent, Once, State};
 use policy::{Authority, Ballot, Body, Facts, Hold, Match, Scheme, Verdict, Vote};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -20,6 +19,7 @@ use crate::body::Reply;
 use crate::gate::Gate;
 use crate::id;
 use crate::limits::Limits;
+use crate::mailbox;
 use crate::principal::{Kind, Role, Standing};
 use crate::record::{self, Trace};
 use crate::refusal::{Pending, Refusal};
@@ -40,13 +40,17 @@ struct StoredRequest {
     trigger: Option<String>,
 }
 
-/// The first line of a sealed reply; its body follows.
-#[derive(Serialize, Deserialize)]
-struct StoredReply {
-    status: u16,
-    headers: Vec<(String, String)>,
-    #[serde(default)]
-    trailers: Vec<(String, String)>,
+/// A request that has to wait for reviewers.
+#[derive(Debug)]
+pub struct Waiting<'a> {
+    /// The request.
+    pub facts: &'a Facts,
+    /// Why, and for what.
+    pub hold: &'a Hold,
+    /// What ties its events together.
+    pub trace: &'a Trace,
+    /// The key it takes, when it is carried out once.
+    pub once: Option<Once>,
 }
 
 /// Which intent a request was held for before, and who wants it held again, why.
@@ -60,18 +64,30 @@ pub struct Retried<'a> {
     pub rationale: &'a str,
 }
 
+// === impl Waiting ===
+
+impl Waiting<'_> {
+    /// The event that says it is held, for which reasons, until when.
+    pub fn draft(&self) -> Draft {
+        let hold = self.hold;
+        let expires = Timestamp::now().checked_add(hold.expiry).unwrap_or(Timestamp::MAX);
+        record::decision(EventType::DecisionApprovalRequired, self.trace, self.facts, &hold.basis)
+            .with("reasons", hold.reasons.as_str())
+            .with("approvals", hold.approvals)
+            .with("approvers", json!(hold.approvers))
+            .with("on_no_response", json!(hold.no_response))
+            .with("expires_at", expires.to_string())
+            .once(self.once.as_slice())
+    }
+}
+
 /// Seals the request and records that it waits. Returns the intent's id; an identical request that waits already is
 /// joined instead.
 ///
 /// # Errors
 /// [`Refusal::TooMany`] over the limits on waiting intents; [`Refusal::LedgerUnavailable`] when it cannot be stored.
-pub async fn park(
-    gate: &Gate,
-    facts: &Facts,
-    hold: &Hold,
-    trace: &Trace,
-    retried: Option<Retried<'_>>,
-) -> Result<String, Refusal> {
+pub async fn park(gate: &Gate, request: &Waiting<'_>, retried: Option<Retried<'_>>) -> Result<String, Refusal> {
+    let Waiting { facts, hold, trace, .. } = request;
     let _one_at_a_time = gate.parking.lock().await;
     let waiting = gate.ledger.intents(&[State::Held], Limits::size(gate.limits.pending) + 1);
     let own = |intent: &&Intent| intent.agent_id == facts.agent;
@@ -92,24 +108,13 @@ pub async fn park(
     let intent = id::fresh("int_").map_err(|error| Refusal::LedgerUnavailable(error.to_string()))?;
     seal(gate, request_name(&intent), stored_request(facts, trace).map_err(unavailable)?).await.map_err(unavailable)?;
     ledger::crash::point("hold.sealed");
-    let mut draft = held_draft(facts, hold, trace).intent(&intent);
+    let mut draft = request.draft().intent(&intent);
     if let Some(Retried { of, by, rationale }) = retried {
         draft = draft.with("retry_of", of).with("retried_by", by).with("retry_rationale", rationale);
     }
     record::durable(gate, vec![draft], None).await?;
     ledger::crash::point("hold.recorded");
     Ok(intent)
-}
-
-/// The event that says a request is held, for which reasons, until when.
-pub fn held_draft(facts: &Facts, hold: &Hold, trace: &Trace) -> ledger::Draft {
-    let expires = Timestamp::now().checked_add(hold.expiry).unwrap_or(Timestamp::MAX);
-    record::decision(EventType::DecisionApprovalRequired, trace, facts, &hold.basis)
-        .with("reasons", hold.reasons.as_str())
-        .with("approvals", hold.approvals)
-        .with("approvers", json!(hold.approvers))
-        .with("on_no_response", json!(hold.no_response))
-        .with("expires_at", expires.to_string())
 }
 
 /// The stored request of an intent, with the votes given on it.
@@ -146,7 +151,7 @@ pub async fn unpark(gate: &Gate, intent: &Intent) -> Result<(Facts, Trace)> {
 }
 
 /// The event that a reviewer's denial, which counts among the votes of `facts`, becomes.
-pub fn denial_of_a_reviewer(intent: &Intent, facts: &Facts) -> Option<ledger::Draft> {
+pub fn denial_of_a_reviewer(intent: &Intent, facts: &Facts) -> Option<Draft> {
     let against = facts.votes.iter().find(|vote| vote.ballot == Ballot::Deny)?;
     let cast = intent.votes.iter().find(|data| text(data, "operator") == against.operator)?;
     let denied = record::about_intent(EventType::ApprovalDenied, intent).with("operator", against.operator.as_str());
@@ -154,7 +159,7 @@ pub fn denial_of_a_reviewer(intent: &Intent, facts: &Facts) -> Option<ledger::Dr
 }
 
 /// A vote with the gate's mark on it: who can only write the journal cannot vote with it.
-pub fn signed(gate: &Gate, vote: ledger::Draft) -> ledger::Draft {
+pub fn signed(gate: &Gate, vote: Draft) -> Draft {
     let mark = mark(gate, vote.intent_id.as_deref().unwrap_or_default(), &vote.data);
     vote.with("mark", mark)
 }
@@ -180,17 +185,6 @@ pub async fn forget(gate: &Gate, intent: &str) {
     }
 }
 
-/// Puts a reply into the mailbox of an intent.
-///
-/// # Errors
-/// When it cannot be sealed.
-pub async fn keep_reply(gate: &Gate, intent: &str, head: &Parts, body: Bytes, trailers: &HeaderMap) -> Result<()> {
-    let stored =
-        StoredReply { status: head.status.as_u16(), headers: fields(&head.headers), trailers: fields(trailers) };
-    let line = serde_json::to_vec(&stored)?;
-    seal(gate, reply_name(intent), joined(line, &body)).await
-}
-
 /// What an intent's agent is told now: its stored reply, or the refusal that says where it stands.
 ///
 /// # Errors
@@ -209,7 +203,7 @@ pub async fn answer(gate: &Gate, intent: &Intent, base: &str) -> Result<Response
             "the outcome of intent `{id}` is not known: {}",
             text(&intent.latest, "reason")
         ))),
-        State::Failed | State::Succeeded => stored_reply(gate, intent).await,
+        State::Failed | State::Succeeded => mailbox::reply(gate, intent).await,
     }
 }
 
@@ -263,46 +257,6 @@ fn blocked_reason(latest: &Map<String, Value>) -> String {
     denied.and_then(|rule| rule.get("reason")?.as_str()).unwrap_or("no reason is recorded").to_owned()
 }
 
-async fn stored_reply(gate: &Gate, intent: &Intent) -> Result<Response<Reply>, Refusal> {
-    let broken = |why: String| Refusal::UnknownOutcome(format!("the reply to intent `{}` {why}", intent.id));
-    // What was cut off must not look like a whole reply.
-    let ended = text(&intent.latest, "ended");
-    if !ended.is_empty() {
-        return Err(broken(format!("was not kept whole: {ended}")));
-    }
-    let sealed =
-        unseal(gate, reply_name(&intent.id)).await.map_err(|error| broken(format!("cannot be read: {error:#}")))?;
-    let settled = text(&intent.latest, "resolved_by");
-    if !settled.is_empty() {
-        let (state, why) = (intent.state.as_str(), text(&intent.latest, "rationale"));
-        return Err(broken(format!("was never seen; {settled} found that it {state}: {why}")));
-    }
-    let Some((line, body)) = sealed else {
-        return Err(Refusal::Upstream(format!(
-            "intent `{}` ended without a reply: {}",
-            intent.id,
-            text(&intent.latest, "reason")
-        )));
-    };
-    let stored: StoredReply = serde_json::from_slice(&line).map_err(|error| broken(error.to_string()))?;
-    let mut response = Response::new(Reply::from(body));
-    *response.status_mut() = StatusCode::from_u16(stored.status).map_err(|error| broken(error.to_string()))?;
-    let headers = stored.headers.into_iter().filter(|(name, _)| name != "content-length");
-    // Most clients of the mailbox see no trailers; as headers of its own they cannot be taken for the reply's.
-    let trailers = stored.trailers.into_iter().map(|(name, value)| (format!("writ-trailer-{name}"), value));
-    for (name, value) in headers.chain(trailers) {
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(&value)) {
-            response.headers_mut().append(name, value);
-        }
-    }
-    Ok(response)
-}
-
-fn fields(headers: &HeaderMap) -> Vec<(String, String)> {
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()
-}
-
 fn stored_request(facts: &Facts, trace: &Trace) -> Result<Vec<u8>> {
     let stored = StoredRequest {
         agent: facts.agent.clone(),
@@ -320,18 +274,21 @@ fn stored_request(facts: &Facts, trace: &Trace) -> Result<Vec<u8>> {
     Ok(joined(serde_json::to_vec(&stored)?, facts.body.bytes()))
 }
 
-fn joined(mut line: Vec<u8>, body: &[u8]) -> Vec<u8> {
+/// A line, and what follows it.
+pub(crate) fn joined(mut line: Vec<u8>, body: &[u8]) -> Vec<u8> {
     line.push(b'\n');
     line.extend_from_slice(body);
     line
 }
 
-async fn seal(gate: &Gate, name: String, bytes: Vec<u8>) -> Result<()> {
+/// Seals bytes under a name.
+pub(crate) async fn seal(gate: &Gate, name: String, bytes: Vec<u8>) -> Result<()> {
     let sealed = Arc::clone(&gate.sealed);
     Ok(tokio::task::spawn_blocking(move || sealed.put(&name, &bytes)).await??)
 }
 
-async fn unseal(gate: &Gate, name: String) -> Result<Option<(Bytes, Bytes)>> {
+/// The first line and the rest of what is sealed under a name.
+pub(crate) async fn unseal(gate: &Gate, name: String) -> Result<Option<(Bytes, Bytes)>> {
     let sealed = Arc::clone(&gate.sealed);
     let Some(whole) = tokio::task::spawn_blocking(move || sealed.get(&name)).await?? else { return Ok(None) };
     let whole = Bytes::from_owner(whole);
@@ -375,11 +332,6 @@ fn unavailable(error: anyhow::Error) -> Refusal {
 /// File of a sealed request.
 pub fn request_name(intent: &str) -> String {
     format!("{intent}.request")
-}
-
-/// File of a sealed reply.
-pub fn reply_name(intent: &str) -> String {
-    format!("{intent}.reply")
 }
 
 /// Seconds an agent should leave between two looks at an intent.

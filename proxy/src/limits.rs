@@ -99,6 +99,8 @@ limits! {
     sealed_bytes: u64 = 1 << 30;
     /// Hours a sealed request or reply is kept after its intent ended.
     retention_hours: u64 = 7 * 24;
+    /// Seconds a repeated idempotency key is answered with the first result; at most as long as replies are kept.
+    idempotency_seconds: u64 = 24 * 60 * 60;
     /// Milliseconds to wait for the ledger before a request is refused.
     ledger_millis: u64 = 4000;
     /// Submissions that may wait for the ledger's writer.

@@ -7,18 +7,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use ledger::{EventType, Intent, State};
-use policy::{Decision, NoResponse};
+use policy::{Decision, Destination, NoResponse};
 
 use crate::agent;
-use crate::body::Share;
 use crate::exchange::decide;
 use crate::gate::Gate;
-use crate::hold::{self, Retried};
+use crate::hold::{self, Retried, Waiting};
 use crate::permit::Order;
 use crate::record::{self, Trace};
 use crate::refusal::Refusal;
 use crate::relay::{self, Sink};
-use crate::trust::Offer;
+use crate::repeat::{self, IDEMPOTENCY_KEY};
 
 /// A vote arrived, or the gate started again: decides anew on an intent, and carries it out when that is allowed.
 ///
@@ -57,12 +56,12 @@ pub async fn unanswered(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal
         let rulebook = gate.rulebook();
         match decide(&rulebook, &facts) {
             Decision::Allow(grant) => {
-                let order =
-                    Order { facts, grant, rulebook, trace, intent: None, offer: Offer::Any, share: Share::default() };
-                return carry_out(gate, intent, order).await;
+                return carry_out(gate, intent, Order::resumed(&intent.id, (facts, trace), grant, rulebook)).await;
             }
             Decision::Hold(hold) if hold.no_response == NoResponse::Defer && !said.contains_key("deferred") => {
-                let again = hold::held_draft(&facts, &hold, &trace).intent(&intent.id).with("deferred", true);
+                let once = repeat::once_again(gate, &rulebook, &hold, &facts);
+                let waiting = Waiting { facts: &facts, hold: &hold, trace: &trace, once };
+                let again = waiting.draft().intent(&intent.id).with("deferred", true);
                 return record::durable(gate, vec![again], None).await.map(|_| ());
             }
             Decision::Deny(_) | Decision::Hold(_) => {}
@@ -80,9 +79,7 @@ async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> 
     let rulebook = gate.rulebook();
     match decide(&rulebook, &facts) {
         Decision::Allow(grant) => {
-            let order =
-                Order { facts, grant, rulebook, trace, intent: None, offer: Offer::Any, share: Share::default() };
-            carry_out(gate, intent, order).await
+            carry_out(gate, intent, Order::resumed(&intent.id, (facts, trace), grant, rulebook)).await
         }
         Decision::Deny(denial) => {
             let denied = match hold::denial_of_a_reviewer(intent, &facts) {
@@ -97,7 +94,8 @@ async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> 
         Decision::Hold(hold)
             if intent.state == State::Approved || hold.reasons != hold::text(&intent.opened.data, "reasons") =>
         {
-            let again = hold::held_draft(&facts, &hold, &trace).intent(&intent.id);
+            let once = repeat::once_again(gate, &rulebook, &hold, &facts);
+            let again = Waiting { facts: &facts, hold: &hold, trace: &trace, once }.draft().intent(&intent.id);
             record::durable(gate, vec![again], None).await.map(|_| ())
         }
         Decision::Hold(_) => Ok(()),
@@ -114,10 +112,18 @@ pub async fn hold_again(gate: &Gate, intent: &Intent, operator: &str, rationale:
     facts.votes.clear();
     agent::still_served(&gate.principals, &facts.agent)?;
     let trace = Trace { correlation: record::correlation()?, ..old };
-    match decide(&gate.rulebook(), &facts) {
+    let rulebook = gate.rulebook();
+    let key = intent.dest_key.as_deref().unwrap_or_default();
+    let honoured = rulebook.destination_called(key, &facts).is_some_and(Destination::honours_idempotency);
+    if honoured && !facts.headers.iter().any(|(name, _)| name == IDEMPOTENCY_KEY) {
+        // Under the key that went with the first one: if that one was carried out, the upstream knows.
+        facts.headers.push((IDEMPOTENCY_KEY.to_owned(), intent.id.clone()));
+    }
+    match decide(&rulebook, &facts) {
         Decision::Hold(hold) => {
             let again = Retried { of: &intent.id, by: operator, rationale };
-            hold::park(gate, &facts, &hold, &trace, Some(again)).await
+            let once = repeat::once_again(gate, &rulebook, &hold, &facts);
+            hold::park(gate, &Waiting { facts: &facts, hold: &hold, trace: &trace, once }, Some(again)).await
         }
         Decision::Allow(_) => {
             Err(Refusal::LedgerRefused("policy no longer holds this; the agent may send it again itself".to_owned()))
@@ -133,7 +139,6 @@ async fn carry_out(gate: &Arc<Gate>, intent: &Intent, order: Order) -> Result<()
         record::durable(gate, vec![granted], None).await?;
         ledger::crash::point("approval.granted");
     }
-    let order = Order { intent: Some(intent.id.clone()), ..order };
     gate.tasks.spawn(relay::execute(Arc::clone(gate), order, Sink::Mailbox));
     Ok(())
 }

@@ -51,10 +51,22 @@ pub struct Order {
     pub trace: Trace,
     /// The intent, when it had been held.
     pub intent: Option<String>,
+    /// The key it takes, when it is carried out once.
+    pub once: Option<Once>,
     /// Which versions of HTTP its upstream is offered.
     pub offer: Offer,
     /// What its body takes of the memory there is for bodies.
     pub share: Share,
+}
+
+// === impl Order ===
+
+impl Order {
+    /// The order of an intent that may go on.
+    pub fn resumed(intent: &str, (facts, trace): (Facts, Trace), grant: Grant, rulebook: Arc<Rulebook>) -> Order {
+        let intent = Some(intent.to_owned());
+        Order { facts, grant, rulebook, trace, intent, once: None, offer: Offer::Any, share: Share::default() }
+    }
 }
 
 // === impl Permit ===
@@ -66,7 +78,7 @@ impl Permit {
     /// [`Refusal::LedgerUnavailable`] when the record could not be made durable in time, or the ledger refuses it: an
     /// execution that is under way already, a limit without room, a duplicate, a kill switch. Nothing may be sent then.
     pub async fn record(gate: &Gate, order: Order) -> Result<(Permit, Ticket), Refusal> {
-        let Order { facts, grant, rulebook, trace, intent, offer, share } = order;
+        let Order { facts, grant, rulebook, trace, intent, once, offer, share } = order;
         if facts.digest(grant.destination()) != grant.digest() {
             return Err(Refusal::LedgerUnavailable("the grant is for another request".to_owned()));
         }
@@ -74,7 +86,7 @@ impl Permit {
         if let Some(destination) = rulebook.destination_called(grant.destination(), &facts) {
             check_switches(gate, &facts.agent, [grant.destination(), &destination.key])?;
         }
-        let authorised = taking(ticket.authorised(&facts, grant.basis()), &grant)?;
+        let authorised = taking(ticket.authorised(&facts, grant.basis()), &grant, once)?;
         let receipt = record::durable(gate, vec![authorised], Some(&ticket)).await?.pop();
         let receipt = receipt.ok_or_else(|| Refusal::LedgerUnavailable("the ledger gave no receipt".to_owned()))?;
         ledger::crash::point("permit.recorded");
@@ -108,7 +120,7 @@ impl Permit {
 }
 
 /// The record that takes what its grant needs, or is not made at all.
-fn taking(draft: Draft, grant: &Grant) -> Result<Draft, Refusal> {
+fn taking(draft: Draft, grant: &Grant, once: Option<Once>) -> Result<Draft, Refusal> {
     let reservation = |wanted: &policy::Reservation| {
         let amount = |text: &str| text.parse().map_err(|_| Refusal::OverLimit(wanted.key.clone(), None));
         Ok(Reservation {
@@ -119,7 +131,8 @@ fn taking(draft: Draft, grant: &Grant) -> Result<Draft, Refusal> {
         })
     };
     let reservations = grant.reservations().iter().map(reservation).collect::<Result<Vec<_>, Refusal>>()?;
-    let once = grant.once().map(|once| Once { key: once.key.clone(), digest: None, seconds: once.seconds });
-    let draft = if reservations.is_empty() { draft } else { draft.reserving(&reservations) };
-    Ok(once.into_iter().fold(draft, |draft, once| draft.once(&[once])))
+    let effect = grant.once().map(|once| Once { key: once.key.clone(), digest: None, seconds: once.seconds });
+    // The agent's own key first: whoever repeats it is told what became of it.
+    let keys: Vec<Once> = once.into_iter().chain(effect).collect();
+    Ok(draft.reserving(&reservations).once(&keys))
 }

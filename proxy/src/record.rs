@@ -11,6 +11,7 @@ use crate::gate::Gate;
 use crate::id;
 use crate::limits::Limits;
 use crate::refusal::Refusal;
+use crate::repeat;
 
 /// What ties the events of one request together, and what its agent claims about it.
 #[derive(Clone, Debug)]
@@ -91,6 +92,11 @@ impl Ticket {
     /// Whose request it is.
     pub fn agent(&self) -> &str {
         &self.agent
+    }
+
+    /// Under which name its reply is kept.
+    pub fn mailbox(&self) -> &str {
+        self.intent.as_deref().unwrap_or(&self.trace.correlation)
     }
 
     /// The ticket of a request that is about to be executed for `destination`.
@@ -201,6 +207,7 @@ pub async fn append_or_log(ledger: &Ledger, draft: Draft) {
 
 fn refusal(error: &AppendError) -> Refusal {
     match error {
+        AppendError::Duplicate { first } if repeat::is_repeated(first) => Refusal::Repeated(first.clone()),
         AppendError::Duplicate { first } => Refusal::Duplicate(first.holder().to_owned()),
         AppendError::Killed { switch } => Refusal::Killed(switch.scope()),
         AppendError::OverBudget { key, retry_after_seconds } => Refusal::OverLimit(key.clone(), *retry_after_seconds),

@@ -3,6 +3,7 @@
 //! Failing closed has this single implementation: a new way to fail is a new variant, and
 //! [`Refusal::answer`] does not compile until it has a status, a stable code and words.
 
+use ledger::Taken;
 use policy::{Denial, Facts, Match};
 use vault::Fault;
 
@@ -45,6 +46,8 @@ pub enum Refusal {
     MethodRefused(String),
     /// Agent: the destination's credential has no place in this request.
     NoPlace(String),
+    /// Agent: the destination's requests have a key of their own, and this one has none. Why not.
+    NoKey(String),
     /// Agent: no such page of the agent API, or an intent of somebody else.
     NotFound,
     /// Agent: no proxy credential; a probe, answered with the challenge.
@@ -53,6 +56,8 @@ pub enum Refusal {
     OverLimit(String, Option<u64>),
     /// Not refused for good: a person has to decide. Intent id, and how many seconds until a retry makes sense.
     Pending(Box<Pending>),
+    /// Not refused for good: the key it comes with was had before. By what.
+    Repeated(Box<Taken>),
     /// Reviewer: said no. Intent id and rationale.
     Rejected(String, String),
     /// Upstream: its reply could not be looked through for the credential.
@@ -128,12 +133,14 @@ impl Refusal {
             | Refusal::HeadTooLarge(_)
             | Refusal::Killed(_)
             | Refusal::MethodRefused(_)
+            | Refusal::NoKey(_)
             | Refusal::NoPlace(_)
             | Refusal::NotFound
             | Refusal::NotIdentified
             | Refusal::OverLimit(..)
             | Refusal::Pending(_)
             | Refusal::Rejected(..)
+            | Refusal::Repeated(_)
             | Refusal::ReplyWithheld(_)
             | Refusal::SlowRequest(_)
             | Refusal::TargetTooLong(_)

@@ -16,9 +16,9 @@ use vault::Lease;
 
 use crate::body::{self, Part, Reply, StillUnread};
 use crate::gate::Gate;
-use crate::hold;
 use crate::inject::{self, Guard, Injected};
 use crate::limits::Limits;
+use crate::mailbox;
 use crate::permit::{Order, Permit};
 use crate::record::{self, Outcome, Ticket};
 use crate::refusal::Refusal;
@@ -33,6 +33,9 @@ use source::Source;
 pub enum Sink {
     /// To the connection that waits for it, or for the refusal in its place.
     Live(Slot),
+    /// To the connection, and sealed beside it: whoever sends the same again gets the same. It does not matter then
+    /// whether the connection stays.
+    Kept(Slot),
     /// Into the sealed mailbox of an intent.
     Mailbox,
 }
@@ -133,7 +136,13 @@ async fn pass_on(
     source.tell().await;
     let ended = match (watched, sink) {
         (Ok(()), Sink::Live(slot)) => live(gate, slot, head, &mut source, &mut tally).await,
-        (Ok(()), Sink::Mailbox) => Box::pin(store((gate, ticket), head, &mut source, &mut tally)).await,
+        (Ok(()), Sink::Kept(slot)) => {
+            let (parts, reply) = mpsc::channel(PARTS);
+            // Whoever waited for it may be gone.
+            drop(slot.send(Ok(Response::from_parts(head.clone(), Reply::Stream(reply)))));
+            Box::pin(store((gate, ticket), head, &mut source, &mut tally, Some(parts))).await
+        }
+        (Ok(()), Sink::Mailbox) => Box::pin(store((gate, ticket), head, &mut source, &mut tally, None)).await,
         (Err(why), sink) => {
             sink.refuse(Refusal::ReplyWithheld(why.to_owned()));
             Err("withheld")
@@ -218,20 +227,30 @@ async fn stream(
     }
 }
 
-/// Keeps the reply for the agent. What is over the limit is counted and digested, and not kept.
+/// Keeps the reply for the agent, and passes it on to a connection that waits for it. What is over the limit is counted
+/// and digested, and not kept.
 async fn store(
     (gate, ticket): (&Gate, &Ticket),
     head: Parts,
     source: &mut Source<'_>,
     tally: &mut Tally<'_>,
+    mut listener: Option<mpsc::Sender<Part>>,
 ) -> Result<(), &'static str> {
     let mut whole = BytesMut::new();
     let mut trailers = HeaderMap::new();
     let mut ended = Ok(());
     loop {
-        match source.next().await {
-            Ok(Part::Data(data)) => {
-                if let Err(early) = tally.add(&data, &gate.limits) {
+        let part = match source.next().await {
+            Ok(part) => part,
+            Err(early) => {
+                ended = Err(early);
+                break;
+            }
+        };
+        source.tell().await;
+        match &part {
+            Part::Data(data) => {
+                if let Err(early) = tally.add(data, &gate.limits) {
                     ended = Err(early);
                     break;
                 }
@@ -239,27 +258,46 @@ async fn store(
                     ended = Err("reply_too_large_to_keep");
                     whole.clear();
                 } else {
-                    whole.extend_from_slice(&data);
+                    whole.extend_from_slice(data);
                 }
             }
-            Ok(Part::Trailers(fields)) => trailers = fields,
-            Ok(Part::End) => break,
-            Err(early) => {
-                ended = Err(early);
-                break;
-            }
+            Part::Trailers(fields) => trailers = fields.clone(),
+            Part::End => {}
+        }
+        let last = matches!(part, Part::End);
+        tell(gate, tally.agent, &mut listener, part).await;
+        if last {
+            break;
         }
     }
-    let intent = ticket.intent.as_deref().unwrap_or_default();
-    match hold::keep_reply(gate, intent, &head, whole.freeze(), &trailers).await {
+    drop(listener);
+    let name = ticket.mailbox();
+    match mailbox::keep(gate, name, &head, whole.freeze(), &trailers).await {
         Ok(()) => {
             ledger::crash::point("reply.stored");
             ended
         }
         Err(error) => {
-            tracing::error!(intent, %error, "the reply of an approved request could not be kept");
+            tracing::error!(name, %error, "a reply could not be kept");
             ended.and(Err("reply_not_kept"))
         }
+    }
+}
+
+/// Passes a part on to who listens. Who has gone away, or does not read, is not told any more.
+async fn tell(gate: &Gate, agent: &str, listener: &mut Option<mpsc::Sender<Part>>, part: Part) {
+    let Some(parts) = listener.as_ref() else { return };
+    let unread = Limits::seconds(gate.limits.write_seconds);
+    let charged = match part {
+        Part::Data(data) => body::charge(&gate.replies, agent, data, unread).await.map(Part::Data),
+        Part::End | Part::Trailers(_) => Ok(part),
+    };
+    let told = match charged {
+        Ok(part) => matches!(tokio::time::timeout(unread, parts.send(part)).await, Ok(Ok(()))),
+        Err(StillUnread) => false,
+    };
+    if !told {
+        *listener = None;
     }
 }
 
@@ -304,18 +342,18 @@ fn stamp(headers: &mut HeaderMap, name: &'static str, value: &str) {
 // === impl Sink ===
 
 impl Sink {
-    /// Ready when nobody waits for the reply any more; never for a mailbox.
+    /// Ready when nobody waits for the reply any more; never when it is kept.
     async fn closed(&mut self) {
         match self {
             Sink::Live(slot) => slot.closed().await,
-            Sink::Mailbox => std::future::pending().await,
+            Sink::Kept(_) | Sink::Mailbox => std::future::pending().await,
         }
     }
 
     fn refuse(self, refusal: Refusal) {
         match self {
             // Where nobody waits any more, the ledger says what happened.
-            Sink::Live(slot) => drop(slot.send(Err(refusal))),
+            Sink::Kept(slot) | Sink::Live(slot) => drop(slot.send(Err(refusal))),
             Sink::Mailbox => {
                 let answer = refusal.answer();
                 let cause = if refusal.cause().is_empty() { &answer.detail } else { refusal.cause() };

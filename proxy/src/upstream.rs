@@ -12,7 +12,7 @@ use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use ipnet::IpNet;
-use policy::{Authority, Facts, Scheme};
+use policy::{Authority, Destination, Facts, Scheme};
 use rustls::AlertDescription;
 use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
@@ -27,6 +27,7 @@ use crate::inject::Injected;
 use crate::limits::Limits;
 use crate::permit::Permit;
 use crate::pool::{Key, Leg, NoReply};
+use crate::repeat::IDEMPOTENCY_KEY;
 use crate::trust::{Offer, Roots};
 
 /// Why a send gave no reply.
@@ -106,8 +107,9 @@ pub async fn send(gate: &Gate, permit: Permit, injected: Injected, progress: &Pr
     let route = Route { agent: &facts.agent, authority: &facts.authority, open: &destination.addresses, roots };
     let key = Key::new(&facts.agent, &destination.key, &facts.authority);
     let offer = permit.offer();
+    let once = own_key(destination, &permit);
     if let Some(leg) = gate.pool.take(&key, offer) {
-        match exchange(gate, leg, request(facts, &injected)?, progress).await {
+        match exchange(gate, leg, request(facts, &injected, once)?, progress).await {
             // It had been closed meanwhile and gives the request back unsent: the permit still stands for one send.
             Err(failure) if !failure.sent => {}
             ended => return ended,
@@ -116,7 +118,7 @@ pub async fn send(gate: &Gate, permit: Permit, injected: Injected, progress: &Pr
     // Boxed as it is rare and large: every execution would carry its size.
     let leg = Box::pin(open(gate, key, &route, offer)).await?;
     ledger::crash::point("upstream.connected");
-    exchange(gate, leg, request(facts, &injected)?, progress).await
+    exchange(gate, leg, request(facts, &injected, once)?, progress).await
 }
 
 /// A fresh connection, HTTP/2 where that is offered and the upstream chooses it.
@@ -166,7 +168,7 @@ async fn exchange(
 
 /// The request exactly as it was decided, with the credential put in. Its URI is absolute; the connection makes of it
 /// what its version needs.
-fn request(facts: &Facts, injected: &Injected) -> Result<Request<Full<Bytes>>, Failure> {
+fn request(facts: &Facts, injected: &Injected, once: Option<&str>) -> Result<Request<Full<Bytes>>, Failure> {
     let bad = |what: &str| Failure::unsent(format!("{what} cannot be sent"));
     let (scheme, host) = (facts.authority.scheme().as_str(), facts.authority.host_header());
     let [mark, query] = facts.query.as_deref().map(|query| ["?", query]).unwrap_or_default();
@@ -188,10 +190,22 @@ fn request(facts: &Facts, injected: &Injected) -> Result<Request<Full<Bytes>>, F
     if length > 0 || ["POST", "PUT", "PATCH"].contains(&facts.method.as_str()) {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
+    if let Some(once) = once {
+        headers.insert(IDEMPOTENCY_KEY, HeaderValue::from_str(once).map_err(|_| bad("the idempotency key"))?);
+    }
     for (name, value) in &injected.headers {
         headers.insert(name.clone(), value.clone());
     }
     Ok(request)
+}
+
+/// The key to send where the upstream honours such and the request has none: its intent's id, or its own.
+fn own_key<'a>(destination: &Destination, permit: &'a Permit) -> Option<&'a str> {
+    let facts = permit.facts();
+    let wanted = destination.honours_idempotency() && !["GET", "HEAD", "OPTIONS"].contains(&facts.method.as_str());
+    let given = facts.headers.iter().any(|(name, _)| name == IDEMPOTENCY_KEY);
+    let receipt = permit.receipt();
+    receipt.intent_id().or(receipt.correlation_id()).filter(|_| wanted && !given)
 }
 
 /// Resolves once, checks every address, connects to one of them.

@@ -1,6 +1,7 @@
 //! How many requests may wait, how long, and how much is kept of them.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -98,3 +99,18 @@ fn sealed(gate: &Gate) -> usize {
 }
 
 const CHANGE: &str = "https://api.example/change/1";
+
+#[test]
+fn idempotency_seconds_is_how_long_a_key_is_taken() {
+    let origin = Origin::https(&[API]);
+    let gate = Plan::new().origin(API, &origin).limit("idempotency_seconds", 2).start();
+    let begun = Instant::now();
+    let keyed = |body: &[u8]| {
+        gate.agent().request("POST", "https://api.example/send/1", &[("Idempotency-Key", "k")], body).status
+    };
+    assert_eq!(keyed(b"x=1"), 200);
+    // The same key with another body is refused until its time is over.
+    assert!(within(PATIENCE, || (keyed(b"x=2") == 200).then_some(())).is_some());
+    assert!(begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
+    assert_eq!(origin.hits().len(), 2);
+}
