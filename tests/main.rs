@@ -41,6 +41,8 @@ mod replies;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod reverse;
+#[cfg(test)]
 mod secrets;
 #[cfg(test)]
 mod start;

@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use policy::{Authority, Scheme};
-use writ::canonical::{self, Way};
+use writ::canonical::{self, Entry, Way};
 use writ::head;
 use writ::limits::Limits;
 
@@ -24,7 +24,7 @@ fn check(bench: &mut Criterion) {
 fn read(bench: &mut Criterion) {
     let limits = Limits::default();
     let tunnel = Authority::parse(Scheme::Https, "api.example.com:443").unwrap();
-    let way = Way { door: "127.0.0.1:4001".parse().unwrap(), tunnel: Some(tunnel) };
+    let way = Way { door: "127.0.0.1:4001".parse().unwrap(), entry: Entry::Tunnel(tunnel) };
     let mut request = http::Request::post("/v1/items");
     for (name, value) in HEADERS {
         request = request.header(*name, *value);

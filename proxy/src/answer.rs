@@ -5,7 +5,7 @@
 use http::StatusCode;
 use policy::{Denial, Match, Verdict};
 
-use crate::refusal::{Pending, Refusal};
+use crate::refusal::{Challenge, Pending, Refusal};
 use crate::unfetched;
 
 /// The public side of a refusal.
@@ -160,7 +160,15 @@ impl Refusal {
                 "there is no such intent or page for this agent",
                 "check the id; only the agent that made an intent can read it",
             ),
-            NotIdentified => row(
+            NotIdentified(Challenge::Origin) => row(
+                401,
+                "credential_required",
+                "credential required",
+                "this door serves known agents only",
+                "send `Writ-Agent-Token: TOKEN`, or the token in the place of the API's own key",
+            )
+            .retryable(),
+            NotIdentified(Challenge::Proxy) => row(
                 407,
                 "credential_required",
                 "proxy credential required",
@@ -168,6 +176,21 @@ impl Refusal {
                 "set HTTPS_PROXY=http://AGENT:TOKEN@HOST:PORT",
             )
             .retryable(),
+            NotMarked(why) => row(
+                403,
+                "custom_header_required",
+                "custom header required",
+                why,
+                "send the agent's token in `Writ-Agent-Token`, or let the client add the header `Writ-Agent` to every request",
+            ),
+            NoRoute(asked) => row(
+                421,
+                "no_route",
+                "no route",
+                format!("no route of this door is for {asked}"),
+                "use a host or prefix that is routed; an operator can add one to `reverse.routes` in writ.yaml",
+            )
+            .closing(),
             OverLimit(limit, _) => row(
                 429,
                 "over_limit",
@@ -228,10 +251,10 @@ impl Refusal {
                 "use the plain HTTP API of this destination",
             )
             .closing(),
-            WrongCredential => row(
-                407,
+            WrongCredential(challenge) => row(
+                if *challenge == Challenge::Origin { 401 } else { 407 },
                 "credential_invalid",
-                "proxy credential not valid",
+                "credential not valid",
                 "this agent name and token do not belong together",
                 "use the token printed when the agent was added; it cannot be shown again",
             ),

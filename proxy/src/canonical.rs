@@ -4,6 +4,7 @@
 //! hop, to this gate, or pretends that another host or path was asked for is removed here, before policy sees it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::Version;
 use http::request::Parts;
@@ -13,6 +14,7 @@ use crate::head;
 use crate::limits::Limits;
 use crate::path;
 use crate::refusal::Refusal;
+use crate::routes::{Reverse, Via};
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -27,6 +29,8 @@ pub struct Asked {
     pub query: Option<String>,
     /// Every header of the request as received, names in lower case.
     pub headers: Vec<(String, String)>,
+    /// How it came through the reverse door, if it did.
+    pub via: Option<Via>,
 }
 
 /// How a request came in, as far as it says which authority is meant.
@@ -34,21 +38,41 @@ pub struct Asked {
 pub struct Way {
     /// The gate's own address as the client reached it.
     pub door: SocketAddr,
-    /// What the tunnel it came through is to, if it came through one.
-    pub tunnel: Option<Authority>,
+    /// Through which door, and how.
+    pub entry: Entry,
+}
+
+/// What says which authority a request is for.
+#[derive(Clone, Debug)]
+pub enum Entry {
+    /// The request line, on the forward door.
+    Forward,
+    /// The routes of the reverse door.
+    Reverse(Arc<Reverse>),
+    /// What the tunnel is to.
+    Tunnel(Authority),
 }
 
 // === impl Way ===
 
 impl Way {
-    /// Under which URL this client reaches the agent API: directly, and through the proxy as well.
+    /// Under which URL this client reaches the agent API of the forward door: directly, and through the proxy as well.
     pub fn base(&self) -> String {
         format!("http://{}", self.door)
     }
 
     /// Whether no TLS lies between the client and the gate.
     pub fn is_plain(&self) -> bool {
-        self.tunnel.as_ref().is_none_or(|tunnel| tunnel.scheme() == Scheme::Http)
+        match &self.entry {
+            Entry::Forward => true,
+            Entry::Reverse(door) => door.identity.is_none(),
+            Entry::Tunnel(tunnel) => tunnel.scheme() == Scheme::Http,
+        }
+    }
+
+    /// Whether a request in a tunnel or in absolute form is for the gate itself.
+    fn names_gate(&self, authority: &Authority) -> bool {
+        authority.host().as_str() == OWN_NAME || self.is_own(&authority.host_header())
     }
 
     /// Whether `host:port` is the gate itself.
@@ -105,30 +129,35 @@ pub fn read(parts: &Parts, way: &Way, limits: &Limits) -> Result<Asked, Refusal>
     if absolute.is_none() && host.is_none() && parts.version != Version::HTTP_10 {
         return Err(Refusal::ambiguous("nothing names the host"));
     }
-    let authority = match (&way.tunnel, absolute) {
-        (Some(tunnel), absolute) => Some(in_tunnel(tunnel, absolute, host)?),
-        (None, Some(absolute)) => {
+    let authority = match (&way.entry, absolute) {
+        (Entry::Tunnel(tunnel), absolute) => Some(in_tunnel(tunnel, absolute, host)?),
+        (Entry::Forward | Entry::Reverse(_), Some(absolute)) => {
             agree(&absolute, absolute.scheme(), host)?;
             Some(absolute)
         }
-        (None, None) => {
+        (Entry::Forward, None) => {
             check_own(way, host)?;
             None
         }
+        (Entry::Reverse(_), None) => None,
     };
-    let authority =
-        authority.filter(|authority| authority.host().as_str() != OWN_NAME && !way.is_own(&authority.host_header()));
     if parts.uri.query().is_some_and(|query| !query.bytes().all(|byte| byte.is_ascii_graphic())) {
         return Err(Refusal::ambiguous("the query holds white space, a control or bytes outside ASCII"));
     }
     let path = if parts.uri.path().is_empty() { "/" } else { parts.uri.path() };
-    Ok(Asked {
-        method: parts.method.as_str().to_owned(),
-        authority,
-        path: path::canonical(path)?,
-        query: parts.uri.query().map(str::to_owned),
-        headers,
-    })
+    let path = path::canonical(path)?;
+    let (authority, path, via) = match &way.entry {
+        Entry::Reverse(door) => {
+            let host = host.map(str::to_owned).or(authority.map(|authority| authority.host_header()));
+            let host = host.unwrap_or_default();
+            let found = door.find(&host, &path);
+            let (authority, path, via) = found.ok_or_else(|| Refusal::NoRoute(format!("`{host}{path}`")))?;
+            (authority, path, Some(via))
+        }
+        Entry::Forward | Entry::Tunnel(_) => (authority.filter(|authority| !way.names_gate(authority)), path, None),
+    };
+    let query = parts.uri.query().map(str::to_owned);
+    Ok(Asked { method: parts.method.as_str().to_owned(), authority, path, query, headers, via })
 }
 
 /// The headers as text. Over HTTP/2 nothing has looked at them yet: what HTTP/1.1 refuses on raw bytes is refused here.
@@ -167,7 +196,7 @@ fn check_upgrade(headers: &[(String, String)], way: &Way) -> Result<(), Refusal>
         if protocol.eq_ignore_ascii_case("websocket") {
             return Err(Refusal::UpgradeRefused(protocol.to_owned()));
         }
-        if protocol.eq_ignore_ascii_case("h2c") && way.tunnel.is_some() {
+        if protocol.eq_ignore_ascii_case("h2c") && matches!(way.entry, Entry::Tunnel(_)) {
             return Err(Refusal::ambiguous("inside a tunnel HTTP/2 is chosen by ALPN, not by `Upgrade`"));
         }
     }
@@ -283,11 +312,11 @@ mod tests {
     }
 
     fn door() -> Way {
-        Way { door: "127.0.0.1:4001".parse().unwrap(), tunnel: None }
+        Way { door: "127.0.0.1:4001".parse().unwrap(), entry: Entry::Forward }
     }
 
     fn tunnel() -> Way {
-        Way { tunnel: Some(Authority::parse(Scheme::Https, "good.example:443").unwrap()), ..door() }
+        Way { entry: Entry::Tunnel(Authority::parse(Scheme::Https, "good.example:443").unwrap()), ..door() }
     }
 
     #[test]

@@ -17,6 +17,7 @@ use vault::{ProviderSettings, Providers};
 
 use crate::home::Home;
 use crate::limits::Limits;
+use crate::routes::{RawReverse, Reverse};
 
 /// Everything the gate was told, checked.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct Config {
     pub forward: SocketAddr,
     /// Address of the operator door.
     pub operator: SocketAddr,
+    /// The reverse door, where there is one.
+    pub reverse: Option<Arc<Reverse>>,
     /// Limits in force.
     pub limits: Arc<Limits>,
     /// Which of a policy's `environments:` is in force.
@@ -48,6 +51,7 @@ pub struct Config {
 struct RawConfig {
     environment: Option<String>,
     doors: RawDoors,
+    reverse: Option<RawReverse>,
     limits: Limits,
     answers: RawAnswers,
     providers: BTreeMap<String, ProviderSettings>,
@@ -59,6 +63,7 @@ struct RawConfig {
 struct RawDoors {
     forward: SocketAddr,
     operator: SocketAddr,
+    reverse: Option<SocketAddr>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -85,9 +90,9 @@ impl Config {
     pub fn load(home: Home) -> Result<Config> {
         home.check()?;
         let raw = read_config(&home.config(), |name| std::env::var(name).ok())?;
-        if raw.doors.forward == raw.doors.operator && raw.doors.forward.port() != 0 {
-            bail!("`doors.forward` and `doors.operator` are the same address; give the operator door its own");
-        }
+        let reverse =
+            reverse_door(raw.doors.reverse, raw.reverse).with_context(|| format!("{}", home.config().display()))?;
+        check_doors(&raw.doors, reverse.as_ref())?;
         if !matches!(raw.answers.hold_status, 202 | 400..=499) {
             bail!("`answers.hold_status` is {}; use 202 or a 4xx code such as 409", raw.answers.hold_status);
         }
@@ -97,6 +102,7 @@ impl Config {
             home,
             forward: raw.doors.forward,
             operator: raw.doors.operator,
+            reverse: reverse.map(Arc::new),
             limits: Arc::new(raw.limits),
             environment: raw.environment,
             hold_status: raw.answers.hold_status,
@@ -115,6 +121,7 @@ impl Default for RawDoors {
         RawDoors {
             forward: SocketAddr::from(([127, 0, 0, 1], 4001)),
             operator: SocketAddr::from(([127, 0, 0, 1], 8787)),
+            reverse: None,
         }
     }
 }
@@ -124,6 +131,28 @@ impl Default for RawDoors {
 impl Default for RawAnswers {
     fn default() -> RawAnswers {
         RawAnswers { hold_status: 202, public_url: None }
+    }
+}
+
+/// The reverse door is there when it has routes.
+fn reverse_door(address: Option<SocketAddr>, raw: Option<RawReverse>) -> Result<Option<Reverse>> {
+    match raw {
+        Some(raw) => raw.check(address.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 4002)))).map(Some),
+        None if address.is_some() => bail!("`doors.reverse` is set and there is no `reverse:` with routes; add it"),
+        None => Ok(None),
+    }
+}
+
+fn check_doors(doors: &RawDoors, reverse: Option<&Reverse>) -> Result<()> {
+    let mut taken = vec![("forward", doors.forward), ("operator", doors.operator)];
+    taken.extend(reverse.map(|reverse| ("reverse", reverse.address)));
+    taken.retain(|(_, address)| address.port() != 0);
+    taken.sort_by_key(|(_, address)| *address);
+    match taken.iter().zip(taken.iter().skip(1)).find(|((_, one), (_, next))| one == next) {
+        Some(((one, _), (next, _))) => {
+            bail!("`doors.{one}` and `doors.{next}` are the same address; give each its own")
+        }
+        None => Ok(()),
     }
 }
 
@@ -139,6 +168,10 @@ fn read_config(path: &Path, variable: impl Fn(&str) -> Option<String>) -> Result
     };
     overlay("WRIT_DOORS_FORWARD", &variable, &mut raw.doors.forward)?;
     overlay("WRIT_DOORS_OPERATOR", &variable, &mut raw.doors.operator)?;
+    if let Some(text) = variable("WRIT_DOORS_REVERSE") {
+        let unread = || format!("WRIT_DOORS_REVERSE=`{text}` is not an address and port");
+        raw.doors.reverse = Some(text.trim().parse().with_context(unread)?);
+    }
     overlay("WRIT_ANSWERS_HOLD_STATUS", &variable, &mut raw.answers.hold_status)?;
     raw.environment = variable("WRIT_ENVIRONMENT").or(raw.environment);
     raw.answers.public_url = variable("WRIT_ANSWERS_PUBLIC_URL").or(raw.answers.public_url);

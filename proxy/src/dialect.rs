@@ -50,7 +50,8 @@ impl Dialect {
     pub fn respond(self, told: &Refusal, trace: &Trace) -> Response<Bytes> {
         let response = told.respond(trace);
         // A challenge is for the HTTP library of the client, whoever uses it.
-        if self == Dialect::Problem || response.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+        let challenges = [StatusCode::PROXY_AUTHENTICATION_REQUIRED, StatusCode::UNAUTHORIZED];
+        if self == Dialect::Problem || challenges.contains(&response.status()) {
             return response;
         }
         let status = response.status();
@@ -130,7 +131,7 @@ fn grpc_code(told: &Refusal) -> u16 {
     let answer = told.answer();
     match answer.status.as_u16() {
         404 => NOT_FOUND,
-        407 => UNAUTHENTICATED,
+        401 | 407 => UNAUTHENTICATED,
         403 => PERMISSION_DENIED,
         413 | 429 => RESOURCE_EXHAUSTED,
         409 => ABORTED,
@@ -176,6 +177,7 @@ const MAX_LINE: usize = 2000;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::refusal::Challenge;
 
     fn trace() -> Trace {
         Trace { correlation: "corr_x".to_owned(), run: None, parent: None, trigger: None }
@@ -228,7 +230,8 @@ mod tests {
     #[test]
     fn a_challenge_stays_one() {
         for dialect in [Dialect::GitPush, Dialect::Grpc] {
-            assert_eq!(dialect.respond(&Refusal::NotIdentified, &trace()).status(), 407);
+            assert_eq!(dialect.clone().respond(&Refusal::NotIdentified(Challenge::Proxy), &trace()).status(), 407);
+            assert_eq!(dialect.respond(&Refusal::NotIdentified(Challenge::Origin), &trace()).status(), 401);
         }
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::body::{self, Answer, Reply, Share};
-use crate::canonical::{self, Asked, Way};
+use crate::canonical::{self, Asked, Entry, Way};
 use crate::credential::Credential;
 use crate::dialect::Dialect;
 use crate::flood::Source;
@@ -27,6 +27,7 @@ use crate::permit::{Order, check_switches};
 use crate::record::Trace;
 use crate::refusal::Refusal;
 use crate::relay::{self, Sink};
+use crate::routes::Via;
 use crate::rulebook::Rulebook;
 use crate::trust::Offer;
 use crate::turns::{Turn, Turns};
@@ -47,6 +48,12 @@ pub struct Caller {
     pub mismatch: Option<String>,
     /// Ends the connection when the answer under way is done.
     pub close: CancellationToken,
+}
+
+/// One request's way in.
+struct Visit<'a> {
+    caller: &'a Caller,
+    via: Option<Via>,
 }
 
 /// A request read whole, before anyone has decided on it.
@@ -72,6 +79,15 @@ impl Caller {
     /// A caller on a fresh connection; `agent` is known in a tunnel.
     pub fn new(peer: SocketAddr, way: Way, agent: Option<String>) -> Caller {
         Caller { peer, way, agent, turns: Turns::default(), mismatch: None, close: CancellationToken::new() }
+    }
+}
+
+// === impl Visit ===
+
+impl Visit<'_> {
+    /// Under which URL the agent API is reached the same way.
+    fn base(&self) -> String {
+        self.via.as_ref().map_or_else(|| self.caller.way.base(), Via::base)
     }
 }
 
@@ -123,14 +139,15 @@ async fn attempt(
         return Err(refusal);
     }
     let (parts, incoming) = request.into_parts();
-    let asked = canonical::read(&parts, &caller.way, &gate.limits)?;
+    let mut asked = canonical::read(&parts, &caller.way, &gate.limits)?;
     if asked.authority.is_none() && intents::is_public(&asked) {
         return intents::public(gate, &asked);
     }
-    let name = identify(gate, caller, &asked)?;
+    let name = identify(gate, caller, &mut asked)?;
     *agent = Some(name.clone());
+    let visit = Visit { caller, via: asked.via.take() };
     if asked.authority.is_none() {
-        return Box::pin(intents::answer(gate, &asked, &name, &caller.way.base())).await;
+        return Box::pin(intents::answer(gate, &asked, &name, &visit.base())).await;
     }
     let rulebook = gate.rulebook();
     let destination = rulebook.destination(&asked);
@@ -152,21 +169,25 @@ async fn attempt(
         None => {
             let offer = if parts.version == Version::HTTP_2 { Offer::Any } else { Offer::Http1 };
             let whole = Whole { facts, once, offer, share, trace: trace.clone(), wait };
-            decided(gate, caller, rulebook, whole).await
+            decided(gate, &visit, rulebook, whole).await
         }
     };
-    match done {
+    let mut reply = match done {
         Err(Refusal::Repeated(first)) => {
-            Box::pin(repeated(gate, caller, *first, (&digest, wait), (&name, trace))).await
+            Box::pin(repeated(gate, &visit, *first, (&digest, wait), (&name, trace))).await?
         }
-        done => done,
+        done => done?,
+    };
+    if let Some(via) = visit.via {
+        via.restore(reply.headers_mut());
     }
+    Ok(reply)
 }
 
 /// Decides, then carries out or parks.
 async fn decided(
     gate: &Arc<Gate>,
-    caller: &Caller,
+    visit: &Visit<'_>,
     rulebook: Arc<Rulebook>,
     whole: Whole,
 ) -> Result<Response<Reply>, Refusal> {
@@ -179,7 +200,7 @@ async fn decided(
         Admitted::Wait(intent) => {
             // Sealed now: what it took in memory is free for others while this one waits.
             drop((facts, share));
-            Box::pin(held(gate, &intent, wait, &caller.way.base())).await
+            Box::pin(held(gate, &intent, wait, &visit.base())).await
         }
     }
 }
@@ -187,22 +208,23 @@ async fn decided(
 /// Records that a request came again, and answers it with what became of the first one.
 async fn repeated(
     gate: &Arc<Gate>,
-    caller: &Caller,
+    visit: &Visit<'_>,
     first: Taken,
     (digest, wait): (&str, u64),
     (agent, trace): (&str, &Trace),
 ) -> Result<Response<Reply>, Refusal> {
-    let told = refuse(gate, Refusal::Repeated(Box::new(first)), caller.peer.ip(), Some(agent), trace).await;
+    let told = refuse(gate, Refusal::Repeated(Box::new(first)), visit.caller.peer.ip(), Some(agent), trace).await;
     // It may be that it could not be recorded: then that is what is told.
     let Refusal::Repeated(first) = told else { return Err(told) };
-    repeat::answer(gate, &first, digest, trace, (wait, &caller.way.base())).await
+    repeat::answer(gate, &first, digest, trace, (wait, &visit.base())).await
 }
 
 /// Who: the tunnel's identity, or the credential of this request.
-fn identify(gate: &Gate, caller: &Caller, asked: &Asked) -> Result<String, Refusal> {
-    match &caller.agent {
-        Some(name) => agent::still_served(&gate.principals, name).map(|()| name.clone()),
-        None => {
+fn identify(gate: &Gate, caller: &Caller, asked: &mut Asked) -> Result<String, Refusal> {
+    match (&caller.agent, &caller.way.entry) {
+        (Some(name), _) => agent::still_served(&gate.principals, name).map(|()| name.clone()),
+        (None, Entry::Reverse(door)) => agent::identify_at(&gate.principals, door, asked).map_err(Refusal::at_origin),
+        (None, Entry::Forward | Entry::Tunnel(_)) => {
             let own_api = if asked.authority.is_none() { asked.header("authorization") } else { None };
             agent::identify(&gate.principals, asked.header("proxy-authorization").or(own_api)).map(|agent| agent.name)
         }
@@ -294,7 +316,7 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::LedgerRefused(_)
         | Refusal::LedgerUnavailable(_)
         | Refusal::NotFound
-        | Refusal::NotIdentified
+        | Refusal::NotIdentified(_)
         | Refusal::Pending(_)
         | Refusal::Rejected(..)
         | Refusal::ReplyWithheld(_)
@@ -316,6 +338,8 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::MethodRefused(_)
         | Refusal::NoKey(_)
         | Refusal::NoPlace(_)
+        | Refusal::NoRoute(_)
+        | Refusal::NotMarked(_)
         | Refusal::OverLimit(..)
         | Refusal::Repeated(_)
         | Refusal::SlowRequest(_)
@@ -323,7 +347,7 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::TokenInRequest
         | Refusal::TooMany(_)
         | Refusal::UpgradeRefused(_)
-        | Refusal::WrongCredential => false,
+        | Refusal::WrongCredential(_) => false,
     }
 }
 

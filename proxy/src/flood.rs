@@ -101,6 +101,8 @@ fn refusal_draft(source: &Source<'_>, refused: &Refusal, trace: &Trace) -> Draft
     | Refusal::AuthorityMismatch(detail)
     | Refusal::Duplicate(detail)
     | Refusal::Killed(detail)
+    | Refusal::NotMarked(detail)
+    | Refusal::NoRoute(detail)
     | Refusal::OverLimit(detail, _) = refused
     {
         draft = draft.with("detail", detail.as_str());
@@ -132,8 +134,9 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
     match refused {
         Refusal::Ambiguous(_) => Some(("ambiguous_request", "MEDIUM")),
         Refusal::AuthorityMismatch(_) => Some(("authority_mismatch", "MEDIUM")),
+        Refusal::NotMarked(_) => Some(("from_a_page", "MEDIUM")),
         Refusal::TokenInRequest => Some(("token_in_request", "HIGH")),
-        Refusal::WrongCredential => Some(("wrong_credential", "HIGH")),
+        Refusal::WrongCredential(_) => Some(("wrong_credential", "HIGH")),
         Refusal::AgentSuspended
         | Refusal::Blocked(..)
         | Refusal::BodyTooLarge(_)
@@ -152,7 +155,8 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         | Refusal::NoKey(_)
         | Refusal::NoPlace(_)
         | Refusal::NotFound
-        | Refusal::NotIdentified
+        | Refusal::NotIdentified(_)
+        | Refusal::NoRoute(_)
         | Refusal::OverLimit(..)
         | Refusal::Pending(_)
         | Refusal::Rejected(..)

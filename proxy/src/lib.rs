@@ -1,8 +1,8 @@
-//! The gate: an enforcing forward proxy for AI agents. No writ, no write.
+//! The gate: an enforcing forward and reverse proxy for AI agents. No writ, no write.
 //!
 //! This crate is where the four libraries meet. `policy` decides, `ledger` records, `vault` lends secrets, `ca` signs
 //! leaves; none of them knows another, and only here a request passes from one to the next. Follow it in the order of
-//! the files: [`listen`] and [`tunnel`] accept, [`framed`] with
+//! the files: [`listen`], [`tunnel`] and [`reverse`] accept, [`framed`] with
 //! [`requests`] and [`head`] let only plain HTTP/1.1 through, [`exchange`]
 //! is the way of a request from top to bottom, [`permit`] is the proof that it is recorded, [`upstream`] sends it,
 //! [`relay`] brings the reply back. [`refusal`] is every way out that is not a reply.
@@ -49,6 +49,8 @@ pub mod repeat;
 pub mod replies;
 pub mod requests;
 pub mod respond;
+pub mod reverse;
+pub mod routes;
 pub mod rulebook;
 pub mod scrub;
 pub mod setup;

@@ -1,4 +1,5 @@
-//! The forward door: accepts connections, answers CONNECT, and hands every other request to [`exchange`].
+//! Accepts connections of every door for agents; on the forward door answers CONNECT; hands every other request to
+//! [`exchange`].
 
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use crate::body::Answer;
-use crate::canonical::Way;
+use crate::canonical::{Entry, Way};
 use crate::exchange::{self, Caller};
 use crate::framed::Framed;
 use crate::frames::Counted;
@@ -28,8 +29,9 @@ use crate::patient::Patient;
 use crate::record::Trace;
 use crate::refusal::Refusal;
 use crate::requests::Requests;
+use crate::routes::Reverse;
 use crate::shares::{Place, Shares};
-use crate::tunnel;
+use crate::{reverse, tunnel};
 
 /// A client's connection with the bytes read from it and not yet used.
 #[derive(Debug)]
@@ -99,10 +101,28 @@ impl Wire {
     }
 }
 
-/// Serves the forward door until the gate stops.
-pub async fn forward(gate: Arc<Gate>, listener: TcpListener) {
+/// How many connections all doors for agents may have together, and one source of them.
+pub fn room(gate: &Gate) -> Arc<Shares<IpAddr>> {
     let most = Limits::size(gate.limits.max_connections).min(descriptors() / 2);
-    let shares = Shares::new(most, Limits::size(gate.limits.connections_per_source).min(most.div_ceil(2)));
+    Shares::new(most, Limits::size(gate.limits.connections_per_source).min(most.div_ceil(2)))
+}
+
+/// Serves the forward door until the gate stops.
+pub async fn forward(gate: Arc<Gate>, listener: TcpListener, room: Arc<Shares<IpAddr>>) {
+    accept(gate, listener, room, connection).await;
+}
+
+/// Serves the reverse door until the gate stops.
+pub async fn reverse(gate: Arc<Gate>, listener: TcpListener, room: Arc<Shares<IpAddr>>, door: Arc<Reverse>) {
+    let serve = move |gate, stream, peer| reverse::connection(gate, stream, peer, Arc::clone(&door));
+    accept(gate, listener, room, serve).await;
+}
+
+async fn accept<S, F>(gate: Arc<Gate>, listener: TcpListener, room: Arc<Shares<IpAddr>>, serve: S)
+where
+    S: Fn(Arc<Gate>, TcpStream, SocketAddr) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -111,8 +131,9 @@ pub async fn forward(gate: Arc<Gate>, listener: TcpListener) {
         match accepted {
             // Without a place it is closed at once: waiting connections would keep everybody out alike.
             Ok((stream, peer)) => {
-                if let Some(place) = shares.take(peer.ip()) {
-                    tokio::spawn(serve(Arc::clone(&gate), stream, peer, place));
+                if let Some(place) = room.take(peer.ip()) {
+                    let served = serve(Arc::clone(&gate), stream, peer);
+                    tokio::spawn(keep(place, served));
                 }
             }
             // Out of file descriptors, most likely: connections that end will free some.
@@ -124,15 +145,16 @@ pub async fn forward(gate: Arc<Gate>, listener: TcpListener) {
     }
 }
 
+/// Keeps a connection's place for as long as it is served.
+async fn keep(place: Place<IpAddr>, served: impl Future<Output = ()>) {
+    served.await;
+    drop(place);
+}
+
 /// File descriptors this process may have; half of them for clients, the rest for upstreams and files.
 pub fn descriptors() -> usize {
     use nix::sys::resource::{Resource, getrlimit};
     getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| Limits::size(soft))
-}
-
-async fn serve(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr, place: Place<IpAddr>) {
-    connection(gate, stream, peer).await;
-    drop(place);
 }
 
 async fn connection(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr) {
@@ -151,7 +173,7 @@ async fn connection(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr) {
 
 /// Requests in absolute form, and those to the gate itself.
 async fn plain(gate: Arc<Gate>, wire: Wire) {
-    let way = Way { door: wire.door, tunnel: None };
+    let way = Way { door: wire.door, entry: Entry::Forward };
     let caller = Caller::new(wire.peer, way, None);
     serve_http1(gate, wire.stream, wire.raw, caller).await;
 }

@@ -50,8 +50,12 @@ pub enum Refusal {
     NoKey(String),
     /// Agent: no such page of the agent API, or an intent of somebody else.
     NotFound,
-    /// Agent: no proxy credential; a probe, answered with the challenge.
-    NotIdentified,
+    /// Agent: no credential; a probe, answered with the challenge.
+    NotIdentified(Challenge),
+    /// Agent: nothing shows that the request does not come from a page in a browser on this machine. Why.
+    NotMarked(String),
+    /// Agent: no route of the reverse door is for this host and path.
+    NoRoute(String),
     /// Agent: more than a budget or a rate has left. Which, and after how many seconds there is room.
     OverLimit(String, Option<u64>),
     /// Not refused for good: a person has to decide. Intent id, and how many seconds until a retry makes sense.
@@ -73,7 +77,7 @@ pub enum Refusal {
     /// Agent: asked for another protocol, which could not be inspected (RFC 9110 section 7.8).
     UpgradeRefused(String),
     /// Agent: a credential that is not valid.
-    WrongCredential,
+    WrongCredential(Challenge),
     /// Upstream: unreachable, not trusted, or its reply could not be read.
     Upstream(String),
     /// Upstream or network: the request left, its result is not known. Never retried.
@@ -82,6 +86,15 @@ pub enum Refusal {
     Unfetched(Fault, String),
     /// Gate: the credential is not there to be fetched, so nothing was sent.
     VaultUnavailable(String),
+}
+
+/// Who asks for a credential.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Challenge {
+    /// The reverse door, as the server it stands for (RFC 9110 section 11.6.1).
+    Origin,
+    /// The forward door, as a proxy (RFC 9110 section 11.7.1).
+    Proxy,
 }
 
 /// What a held request is told.
@@ -111,6 +124,14 @@ impl Refusal {
         Refusal::Ambiguous(why.into())
     }
 
+    /// The same, asked for as a server and not as a proxy.
+    pub fn at_origin(self) -> Refusal {
+        if let Refusal::NotIdentified(_) = self {
+            return Refusal::NotIdentified(Challenge::Origin);
+        }
+        if let Refusal::WrongCredential(_) = self { Refusal::WrongCredential(Challenge::Origin) } else { self }
+    }
+
     /// What only an operator should read; empty where the answer already says it all.
     pub fn cause(&self) -> &str {
         match self {
@@ -136,7 +157,9 @@ impl Refusal {
             | Refusal::NoKey(_)
             | Refusal::NoPlace(_)
             | Refusal::NotFound
-            | Refusal::NotIdentified
+            | Refusal::NotIdentified(_)
+            | Refusal::NotMarked(_)
+            | Refusal::NoRoute(_)
             | Refusal::OverLimit(..)
             | Refusal::Pending(_)
             | Refusal::Rejected(..)
@@ -147,7 +170,7 @@ impl Refusal {
             | Refusal::TokenInRequest
             | Refusal::TooMany(_)
             | Refusal::UpgradeRefused(_)
-            | Refusal::WrongCredential
+            | Refusal::WrongCredential(_)
             | Refusal::Upstream(_)
             | Refusal::UnknownOutcome(_) => "",
         }

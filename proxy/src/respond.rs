@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, first_denial};
 use crate::record::Trace;
-use crate::refusal::{Pending, Refusal};
+use crate::refusal::{Challenge, Pending, Refusal};
 
 // === impl Refusal ===
 
@@ -25,8 +25,12 @@ impl Refusal {
         if let Ok(id) = HeaderValue::from_str(&trace.correlation) {
             headers.insert("writ-correlation-id", id);
         }
-        if matches!(self, Refusal::NotIdentified | Refusal::WrongCredential) {
-            headers.insert(header::PROXY_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"writ\""));
+        if let Refusal::NotIdentified(challenge) | Refusal::WrongCredential(challenge) = self {
+            let name = match challenge {
+                Challenge::Origin => header::WWW_AUTHENTICATE,
+                Challenge::Proxy => header::PROXY_AUTHENTICATE,
+            };
+            headers.insert(name, HeaderValue::from_static("Basic realm=\"writ\""));
         }
         if matches!(self, Refusal::TooMany(_) | Refusal::Busy(_) | Refusal::LedgerUnavailable(_)) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));

@@ -1,15 +1,17 @@
-//! Which roots an upstream's certificate is checked against, and which versions of HTTP it is offered (RFC 7301).
+//! Which roots an upstream's certificate is checked against, and which versions of HTTP it is offered (RFC 7301); and the
+//! operator's own certificate, where a door shows one.
 //!
 //! Certificates are always verified; there is no switch to turn that off.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 /// Which versions of HTTP an upstream is offered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,31 @@ impl Roots {
             Offer::Http1 => &self.http1,
         })
     }
+}
+
+/// The server side of a connection with the operator's own certificate, leaf first, and its key.
+///
+/// # Errors
+/// When a file cannot be read, others may read the key, or the two do not belong together.
+pub(crate) fn server(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>> {
+    let mode = std::fs::metadata(key).map(|found| found.permissions().mode() & 0o777);
+    let mode = mode.with_context(|| format!("cannot read `{}`", key.display()))?;
+    // A group may have it: that is how Kubernetes mounts a secret for a user that is not root.
+    if mode & 0o007 != 0 {
+        let key = key.display();
+        bail!("`{key}` is readable by everybody (mode {mode:o}); run `chmod o= {key}`");
+    }
+    let unreadable = |file: &Path| format!("`{}` is not a PEM file", file.display());
+    let chain = CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
+    let chain: Vec<CertificateDer<'_>> = chain.with_context(|| unreadable(certificate))?;
+    let secret = PrivateKeyDer::from_pem_file(key).with_context(|| unreadable(key))?;
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let config = builder.with_no_client_auth().with_single_cert(chain, secret);
+    let mut config =
+        config.with_context(|| format!("`{}` and `{}` do not go together", certificate.display(), key.display()))?;
+    config.alpn_protocols = ca::ALPN.iter().map(|protocol| protocol.to_vec()).collect();
+    Ok(Arc::new(config))
 }
 
 fn add_roots(store: &mut RootCertStore, file: &Path) -> Result<()> {

@@ -16,7 +16,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::agent;
 use crate::ahead::Ahead;
-use crate::canonical::Way;
+use crate::canonical::{Entry, Way};
 use crate::exchange::{self, Caller};
 use crate::gate::Gate;
 use crate::head::Head;
@@ -56,7 +56,7 @@ pub async fn serve(gate: Arc<Gate>, mut wire: Wire, mut head: Head) {
             }
             Err(refusal) => refusal,
         };
-        let again = matches!(refusal, Refusal::NotIdentified | Refusal::WrongCredential) && head.minor == 1;
+        let again = matches!(refusal, Refusal::NotIdentified(_) | Refusal::WrongCredential(_)) && head.minor == 1;
         listen::refuse(&gate, &mut wire, refusal).await;
         if !again {
             return wire.close().await;
@@ -115,8 +115,11 @@ async fn inside(gate: Arc<Gate>, mut wire: Wire, tunnel: Tunnel) {
         Some(byte) if byte.is_ascii_uppercase() => {
             let authority = parse_as(Scheme::Http, &format!("{}:{}", tunnel.authority.host(), tunnel.authority.port()));
             if let Ok(authority) = authority {
-                let caller =
-                    Caller::new(wire.peer, Way { door: wire.door, tunnel: Some(authority) }, Some(tunnel.agent));
+                let caller = Caller::new(
+                    wire.peer,
+                    Way { door: wire.door, entry: Entry::Tunnel(authority) },
+                    Some(tunnel.agent),
+                );
                 listen::serve_http1(gate, wire.stream, wire.raw, caller).await;
             }
         }
@@ -135,7 +138,7 @@ async fn tls(gate: Arc<Gate>, wire: Wire, tunnel: Tunnel) {
     match tokio::time::timeout(limit, Box::pin(handshake(&gate, io, &tunnel))).await {
         Ok(Ok((stream, mismatch))) => {
             let http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            let caller = Caller::new(peer, Way { door, tunnel: Some(tunnel.authority) }, Some(tunnel.agent));
+            let caller = Caller::new(peer, Way { door, entry: Entry::Tunnel(tunnel.authority) }, Some(tunnel.agent));
             let caller = Caller { mismatch, ..caller };
             if http2 {
                 Box::pin(listen::serve_http2(gate, stream, caller)).await;

@@ -24,6 +24,8 @@ pub struct Running {
     pub forward: SocketAddr,
     /// Bound address of the operator door.
     pub operator: SocketAddr,
+    /// Bound address of the reverse door, where there is one.
+    pub reverse: Option<SocketAddr>,
 }
 
 /// A home that is complete and configured, not yet served.
@@ -75,12 +77,22 @@ pub async fn run(ready: Ready) -> Result<()> {
 pub async fn start(config: Config) -> Result<Running> {
     let forward = bind(config.forward, "forward").await?;
     let operator = bind(config.operator, "operator").await?;
+    let reverse = match config.reverse.clone() {
+        Some(door) => Some((bind(door.address, "reverse").await?, door)),
+        None => None,
+    };
     let (forward_at, operator_at) = (forward.local_addr()?, operator.local_addr()?);
-    let gate = Gate::open(config, vec![forward_at, operator_at]).await?;
+    let reverse_at = reverse.as_ref().map(|(listener, _)| listener.local_addr()).transpose()?;
+    let own = [forward_at, operator_at].into_iter().chain(reverse_at).collect();
+    let gate = Gate::open(config, own).await?;
     gate.start_background();
-    tokio::spawn(listen::forward(Arc::clone(&gate), forward));
+    let room = listen::room(&gate);
+    tokio::spawn(listen::forward(Arc::clone(&gate), forward, Arc::clone(&room)));
+    if let Some((listener, door)) = reverse {
+        tokio::spawn(listen::reverse(Arc::clone(&gate), listener, room, door));
+    }
     tokio::spawn(operator::serve(Arc::clone(&gate), operator));
-    Ok(Running { gate, forward: forward_at, operator: operator_at })
+    Ok(Running { gate, forward: forward_at, operator: operator_at, reverse: reverse_at })
 }
 
 async fn bind(address: SocketAddr, door: &str) -> Result<TcpListener> {
@@ -109,6 +121,11 @@ fn announce(running: &Running, first: bool) -> Result<()> {
         "  forward door   http://{forward}\n  operator door  http://{operator}\n  home           {}",
         home.path().display()
     )?;
+    if let (Some(address), Some(door)) = (running.reverse, &running.gate.config.reverse) {
+        let scheme = if door.identity.is_some() { "https" } else { "http" };
+        writeln!(out, "  reverse door   {scheme}://{address}")?;
+        door.shown().try_for_each(|route| writeln!(out, "                   {route}"))?;
+    }
     writeln!(out, "  CA SHA-256     {}", running.gate.issuer.root().fingerprint())?;
     writeln!(out, "\nIn the agent's shell:")?;
     writeln!(

@@ -72,6 +72,11 @@ ALLOW = "destinations: [clients.allowed, plain.allowed, git.fetch]\nrequire_appr
 HOLD = "destinations: [clients.held, plain.held, git.fetch-held, git.push-later]\nrequire_approval: always\n"
 PUSH = "destinations: [git.push]\nauto_approve_under: { bytes: 4 }\n"
 
+ROUTES = [
+    {"prefix": "/api", "upstream": f"https://{API}"},
+    {"host": "localhost", "prefix": "/v1", "upstream": f"https://{API}/allowed/payments"},
+]
+
 
 class Gate:
     """A running gate. `env` is the environment of an agent's shell after the printed lines were pasted."""
@@ -90,6 +95,12 @@ class Gate:
             raise RuntimeError((folder / "writ.log").read_text())
         self._env["WRIT_DOORS_OPERATOR"] = self.shown("operator door").removeprefix("http://")
         self.env = pasted(self.printed, clean_env(folder))
+        self.token = (self.home / "agent-default.token").read_text().strip()
+
+    @property
+    def named_door(self) -> str:
+        """The reverse door by a name that has routes of its own."""
+        return self.shown("reverse door").replace("127.0.0.1", "localhost")
 
     def shown(self, label: str) -> str:
         """What `writ up` printed after this label."""
@@ -157,9 +168,10 @@ class Gate:
 
 def configure(home: Path, roots: Path, addresses: dict[str, str]) -> None:
     """Adds to the starter files what the tests ask for. `addresses` says where each `host:port` really is."""
-    doors = {"forward": "127.0.0.1:0", "operator": "127.0.0.1:0"}
+    doors = {"forward": "127.0.0.1:0", "operator": "127.0.0.1:0", "reverse": "127.0.0.1:0"}
     # JSON is YAML.
-    (home / "writ.yaml").write_text(json.dumps({"doors": doors, "upstream": {"connect_to": addresses}}))
+    config = {"doors": doors, "reverse": {"routes": ROUTES}, "upstream": {"connect_to": addresses}}
+    (home / "writ.yaml").write_text(json.dumps(config))
     names = {"api": API, "api_http2": API_HTTP2, "git": GIT, "grpc": GRPC, "plain": PLAIN}
     with (home / "destinations.yaml").open("a") as destinations:
         destinations.write(DESTINATIONS.format(roots=roots, **names))

@@ -57,6 +57,11 @@ impl Agent {
         Agent { tls: Arc::new(tls), ..self.clone() }
     }
 
+    /// The same agent at another door.
+    pub(crate) fn at(&self, door: SocketAddr) -> Agent {
+        Agent { door, ..self.clone() }
+    }
+
     /// The header line with its credential, with its line end.
     pub(crate) fn credential(&self) -> String {
         let pair = BASE64.encode(format!("{}:{}", self.name, self.token).as_bytes());

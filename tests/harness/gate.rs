@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::agent::Agent;
-use super::plan::Process;
+use super::plan::{Doors, Process};
 pub(crate) use super::plan::{Plan, Printed};
 
 /// A gate that was started. It is killed, and its home removed, when it is dropped.
@@ -22,13 +22,20 @@ pub(crate) struct Gate {
     pub(crate) forward: SocketAddr,
     /// Address of the operator door.
     pub(crate) operator: SocketAddr,
+    reverse: Option<SocketAddr>,
 }
 
 // === impl Gate ===
 
 impl Gate {
-    pub(super) fn new(plan: Plan, process: Process, forward: SocketAddr, operator: SocketAddr) -> Gate {
-        Gate { plan, process, forward, operator }
+    pub(super) fn new(plan: Plan, process: Process, doors: Doors) -> Gate {
+        let Doors { forward, operator, reverse } = doors;
+        Gate { plan, process, forward, operator, reverse }
+    }
+
+    /// Address of the reverse door, which the plan must have configured.
+    pub(crate) fn reverse(&self) -> SocketAddr {
+        self.reverse.unwrap()
     }
 
     /// The agent that the first run made.

@@ -26,6 +26,13 @@ pub(crate) struct Plan {
 /// A child that does not outlive its test.
 pub(super) struct Process(Child);
 
+/// Where the doors of a gate are.
+pub(super) struct Doors {
+    pub(super) forward: SocketAddr,
+    pub(super) operator: SocketAddr,
+    pub(super) reverse: Option<SocketAddr>,
+}
+
 /// What a command printed, and how it ended.
 #[derive(Debug)]
 pub(crate) struct Printed {
@@ -123,7 +130,8 @@ impl Plan {
         if self.home().join("writ.yaml").exists() {
             return;
         }
-        let mut text = "doors: { forward: '127.0.0.1:0', operator: '127.0.0.1:0' }\n".to_owned() + &self.extra;
+        let reverse = if self.extra.contains("reverse:\n") { ", reverse: '127.0.0.1:0'" } else { "" };
+        let mut text = format!("doors: {{ forward: '127.0.0.1:0', operator: '127.0.0.1:0'{reverse} }}\n{}", self.extra);
         if !self.limits.is_empty() {
             text += "limits:\n";
             self.limits.iter().for_each(|(name, value)| text += &format!("  {name}: {value}\n"));
@@ -149,8 +157,8 @@ impl Plan {
     pub(crate) fn start_with(self, variables: &[(&str, &str)]) -> Gate {
         self.configure();
         let mut process = self.spawn(variables);
-        let (forward, operator) = self.announced(&mut process);
-        Gate::new(self, process, forward, operator)
+        let doors = self.announced(&mut process);
+        Gate::new(self, process, doors)
     }
 
     /// Starts a gate that must refuse to start, and returns what it said.
@@ -198,18 +206,19 @@ impl Plan {
         command
     }
 
-    fn announced(&self, process: &mut Process) -> (SocketAddr, SocketAddr) {
+    fn announced(&self, process: &mut Process) -> Doors {
         let found = within(START, || {
             let text = fs::read_to_string(self.folder.path().join("out")).unwrap();
             let door = |name: &str| {
                 let line = text.lines().find(|line| line.contains(name))?;
-                line.split("http://").nth(1)?.trim().parse().ok()
+                line.split("://").nth(1)?.trim().parse().ok()
             };
             let complete = text.contains("ends the gate");
             if !complete && process.has_ended().is_some() {
                 return Some(None);
             }
-            complete.then(|| door("forward door").zip(door("operator door")))
+            let reverse = door("reverse door");
+            complete.then(|| Some(Doors { forward: door("forward door")?, operator: door("operator door")?, reverse }))
         });
         found.flatten().unwrap_or_else(|| panic!("the gate did not start:\n{}", self.log()))
     }

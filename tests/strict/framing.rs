@@ -1,5 +1,5 @@
-//! Every payload in every mode: as the first request in absolute form, inside a tunnel, as the second request on a
-//! connection of either kind, and a sample of them byte by byte.
+//! Every payload in every mode: as the first request in absolute form, inside a tunnel, at the reverse door, as the second
+//! request on a connection of each kind, and a sample of them byte by byte.
 //!
 //! Whatever a payload is, the origin must have read exactly the requests that the ledger permitted.
 
@@ -22,6 +22,8 @@ enum Mode {
     Plain,
     PlainBytewise,
     PlainSecond,
+    Reverse,
+    ReverseSecond,
     Tunnel,
     TunnelSecond,
 }
@@ -44,8 +46,27 @@ struct Scene {
 // === impl Mode ===
 
 impl Mode {
-    fn in_tunnel(self) -> bool {
-        self == Mode::Tunnel || self == Mode::TunnelSecond
+    /// A header line with the agent's credential, where one is needed.
+    fn credential(self, agent: &Agent) -> String {
+        match self {
+            Mode::Plain | Mode::PlainBytewise | Mode::PlainSecond => agent.credential().trim_end().to_owned(),
+            Mode::Reverse | Mode::ReverseSecond => format!("Writ-Agent-Token: {}", agent.token),
+            Mode::Tunnel | Mode::TunnelSecond => "X-Plain: yes".to_owned(),
+        }
+    }
+
+    /// Whether a payload means the same here. At the reverse door a port in Host means nothing, and HTTP/2 may begin
+    /// without TLS.
+    fn fits(self, case: &Case) -> bool {
+        match self {
+            Mode::Plain | Mode::PlainBytewise | Mode::PlainSecond | Mode::Tunnel | Mode::TunnelSecond => true,
+            Mode::Reverse => !case.text.starts_with("PRI ") && !case.text.contains("Host: {N}:1\r\n"),
+            Mode::ReverseSecond => !case.text.contains("Host: {N}:1\r\n"),
+        }
+    }
+
+    fn is_second(self) -> bool {
+        matches!(self, Mode::PlainSecond | Mode::ReverseSecond | Mode::TunnelSecond)
     }
 }
 
@@ -53,17 +74,21 @@ impl Mode {
 
 impl Run<'_> {
     fn place(&self) -> Place<'_> {
-        let (prefix, host, credential) = match self.mode.in_tunnel() {
-            true => ("", API, "X-Plain: yes"),
-            false => ("http://plain.example", PLAIN, self.credential.trim_end()),
+        let (prefix, host) = match self.mode {
+            Mode::Plain | Mode::PlainBytewise | Mode::PlainSecond => ("http://plain.example", PLAIN),
+            Mode::Reverse | Mode::ReverseSecond | Mode::Tunnel | Mode::TunnelSecond => ("", API),
         };
-        Place { prefix, host, credential, mark: &self.mark }
+        Place { prefix, host, credential: &self.credential, mark: &self.mark }
     }
 
     /// Sends the payload and looks at what comes back. `Err` says what is wrong.
-    fn go(&self, agent: &Agent) -> Result<(), String> {
-        let mut connection = if self.mode.in_tunnel() { agent.tunnel(API) } else { agent.connect() };
-        if matches!(self.mode, Mode::PlainSecond | Mode::TunnelSecond) {
+    fn go(&self, gate: &Gate, agent: &Agent) -> Result<(), String> {
+        let mut connection = match self.mode {
+            Mode::Plain | Mode::PlainBytewise | Mode::PlainSecond => agent.connect(),
+            Mode::Reverse | Mode::ReverseSecond => Connection::open(gate.reverse()),
+            Mode::Tunnel | Mode::TunnelSecond => agent.tunnel(API),
+        };
+        if self.mode.is_second() {
             let first = connection.ask(&self.place().fill("GET {T}/first HTTP/1.1\r\n{H}\r\n"));
             if first.status != 200 {
                 return Err(format!("the first request got {first:?}"));
@@ -72,7 +97,12 @@ impl Run<'_> {
         let bytes = self.place().bytes(&self.case.text);
         match self.mode {
             Mode::PlainBytewise => bytes.chunks(1).for_each(|byte| connection.send(byte)),
-            Mode::Plain | Mode::PlainSecond | Mode::Tunnel | Mode::TunnelSecond => connection.send(&bytes),
+            Mode::Plain
+            | Mode::PlainSecond
+            | Mode::Reverse
+            | Mode::ReverseSecond
+            | Mode::Tunnel
+            | Mode::TunnelSecond => connection.send(&bytes),
         }
         let start = Instant::now();
         match &self.case.verdict {
@@ -111,7 +141,8 @@ impl Run<'_> {
 impl Scene {
     fn new() -> Scene {
         let (https, plain) = (Origin::https(&[API]), Origin::plain());
-        let plan = Plan::new().origin(API, &https).origin(PLAIN, &plain);
+        let routes = "reverse:\n  routes: [{ host: api.example, upstream: 'https://api.example' }]\n";
+        let plan = Plan::new().origin(API, &https).origin(PLAIN, &plain).section(routes);
         let gate = plan.limit("leaves_per_minute", 1_000_000).limit("body_seconds", 5).start();
         Scene { gate, https, plain }
     }
@@ -121,10 +152,11 @@ impl Scene {
         let agent = self.gate.agent();
         let pairs = cases.iter().enumerate().flat_map(|(at, case)| modes(at).into_iter().map(move |mode| (case, mode)));
         let runs: Vec<Run<'_>> = pairs
+            .filter(|(case, mode)| mode.fits(case))
             .enumerate()
-            .map(|(at, (case, mode))| Run { case, mode, mark: format!("m{at}m"), credential: agent.credential() })
+            .map(|(at, (case, mode))| Run { case, mode, mark: format!("m{at}m"), credential: mode.credential(&agent) })
             .collect();
-        let mut wrong = send_all(&agent, &runs);
+        let mut wrong = send_all(&self.gate, &agent, &runs);
         let hits = self.hits();
         let permits = self.permits();
         for run in &runs {
@@ -194,7 +226,7 @@ fn d01_to_d22_targets_have_one_reading_or_none() {
 #[test]
 fn a29_a30_what_was_sent_behind_a_refused_request_is_never_read() {
     Scene::new().judge(&requests::behind_a_refusal(), |_| {
-        vec![Mode::Plain, Mode::PlainSecond, Mode::Tunnel, Mode::TunnelSecond]
+        vec![Mode::Plain, Mode::PlainSecond, Mode::Reverse, Mode::ReverseSecond, Mode::Tunnel, Mode::TunnelSecond]
     });
 }
 
@@ -213,19 +245,20 @@ fn at_least_six_hundred_payloads_besides_noise() {
 
 /// All but the slow one, which a sample is enough for.
 fn all_modes(at: usize) -> Vec<Mode> {
-    let mut modes = vec![Mode::Plain, Mode::PlainSecond, Mode::Tunnel, Mode::TunnelSecond];
+    let mut modes =
+        vec![Mode::Plain, Mode::PlainSecond, Mode::Reverse, Mode::ReverseSecond, Mode::Tunnel, Mode::TunnelSecond];
     if at.is_multiple_of(5) {
         modes.push(Mode::PlainBytewise);
     }
     modes
 }
 
-fn send_all(agent: &Agent, runs: &[Run<'_>]) -> Vec<String> {
+fn send_all(gate: &Gate, agent: &Agent, runs: &[Run<'_>]) -> Vec<String> {
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let worker = || {
             let taken = std::iter::from_fn(|| runs.get(next.fetch_add(1, Ordering::Relaxed)));
-            taken.filter_map(|run| run.go(agent).err().map(|why| describe(run, &why))).collect::<Vec<_>>()
+            taken.filter_map(|run| run.go(gate, agent).err().map(|why| describe(run, &why))).collect::<Vec<_>>()
         };
         let workers: Vec<_> = (0..WORKERS).map(|_| scope.spawn(worker)).collect();
         workers.into_iter().flat_map(|worker| worker.join().unwrap()).collect()
