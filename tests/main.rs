@@ -45,6 +45,8 @@ mod reverse;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod standing;
+#[cfg(test)]
 mod start;
 #[cfg(test)]
 mod starter;

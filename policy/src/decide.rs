@@ -18,6 +18,7 @@ use crate::limit::{Once, Reservation};
 use crate::profile::ProfileKind;
 use crate::risk::{Level, Risk};
 use crate::rules::Rules;
+use crate::standing::{self, Standing};
 use crate::texts::Wording;
 
 /// What happens to a request.
@@ -109,6 +110,7 @@ pub struct Grant {
     destination: String,
     credential: Option<String>,
     votes: Vec<Vote>,
+    standing: Option<String>,
     reservations: Vec<Reservation>,
     once: Option<Once>,
 }
@@ -137,6 +139,8 @@ pub struct Hold {
     pub approvers: Vec<String>,
     /// What becomes of it when nobody decides in time.
     pub no_response: NoResponse,
+    /// Why an approval is good for this request alone; none when one can be given for others like it, too.
+    pub alone: Option<&'static str>,
 }
 
 /// Under which terms a request is held.
@@ -146,6 +150,7 @@ struct Terms<'r> {
     approvers: Vec<&'r BTreeSet<String>>,
     expiry: SignedDuration,
     no_response: NoResponse,
+    alone: Option<&'static str>,
 }
 
 // === impl NoResponse ===
@@ -220,6 +225,11 @@ impl Grant {
     pub fn votes(&self) -> &[Vote] {
         &self.votes
     }
+
+    /// The standing approval that carried it, one use of which it takes.
+    pub fn standing(&self) -> Option<&str> {
+        self.standing.as_deref()
+    }
 }
 
 // === impl Rules ===
@@ -227,9 +237,28 @@ impl Grant {
 impl Rules {
     /// Decides one request. Nothing but the arguments and this snapshot is looked at.
     pub fn decide(&self, facts: &Facts, now: Timestamp) -> Decision {
+        self.decide_given(facts, &[], now)
+    }
+
+    /// Decides one request, given what reviewers have approved in advance.
+    pub fn decide_given(&self, facts: &Facts, standings: &[Standing], now: Timestamp) -> Decision {
         let Some(destination) = self.destination(&facts.method, &facts.authority, &facts.path) else {
             return Decision::Deny(Denial { basis: self.unknown(facts) });
         };
+        self.with_judged(facts, destination, now, |judged| {
+            let standing = self.covering(standings, facts, &judged, now);
+            self.conclude(facts, judged, destination, standing)
+        })
+    }
+
+    /// Judges every call of a request for its destination.
+    pub(crate) fn with_judged<T>(
+        &self,
+        facts: &Facts,
+        destination: &Destination,
+        now: Timestamp,
+        conclude: impl FnOnce(Vec<Judged<'_>>) -> T,
+    ) -> T {
         let content = Content::new(facts);
         let calls = destination.read_calls(&content);
         let parts: Vec<Option<Content<'_>>> =
@@ -237,7 +266,7 @@ impl Rules {
         let whole = Wording::new(&content);
         let judged = calls.iter().zip(&parts);
         let judged = judged.map(|(call, part)| self.judge(call, part.as_ref().unwrap_or(&content), &whole, now));
-        self.conclude(facts, judged.collect(), destination)
+        conclude(judged.collect())
     }
 
     /// One line about each call that has a profile, for a reviewer who may see the request; none of it is recorded.
@@ -250,7 +279,14 @@ impl Rules {
     }
 
     /// One decision about all calls: the strictest wins.
-    fn conclude(&self, facts: &Facts, mut judged: Vec<Judged<'_>>, destination: &Destination) -> Decision {
+    fn conclude(
+        &self,
+        facts: &Facts,
+        mut judged: Vec<Judged<'_>>,
+        destination: &Destination,
+        standing: Option<&Standing>,
+    ) -> Decision {
+        let holding = Terms::of(&judged);
         judged.sort_by_key(|call| Reverse((call.verdict(), call.risk.as_ref().map(|risk| risk.score))));
         let several = judged.len() > 1;
         let mut rules = Vec::new();
@@ -259,7 +295,6 @@ impl Rules {
             let named = |rule: Match| Match { reason: format!("`{key}`: {}", rule.reason), ..rule };
             rules.extend(said.into_iter().map(|rule| if several { named(rule) } else { rule }));
         }
-        let holding = Terms::of(&judged);
         let reservations = judged.iter_mut().flat_map(|call| std::mem::take(&mut call.reservations)).collect();
         let dedupe = judged.iter().filter_map(|call| call.policy?.dedupe).max();
         let Some(strictest) = judged.into_iter().next() else {
@@ -273,15 +308,16 @@ impl Rules {
         let key = strictest.key.clone();
         let manifest_hash = self.manifest(&facts.agent).map(|manifest| manifest.hash.clone());
         let basis = Basis { rules, manifest_hash, ..strictest.into_basis(self.destinations_hash(), digest) };
-        let grant = |basis, votes| {
+        let grant = |basis, votes, standing: Option<&Standing>| {
             let once = dedupe
                 .map(|seconds| Once { key: format!("dedupe/{}/{}", destination.key, facts.side_effect()), seconds });
             let credential = destination.credential.clone();
-            Decision::Allow(Grant { basis, destination: key, credential, votes, reservations, once })
+            let standing = standing.map(|standing| standing.id.clone());
+            Decision::Allow(Grant { basis, destination: key, credential, votes, standing, reservations, once })
         };
         match (basis.rules.first().map(|rule| rule.verdict), holding) {
-            (Some(Verdict::Allow), _) => grant(basis, Vec::new()),
-            (Some(Verdict::Hold), Some(terms)) => ask_reviewers(basis, &terms, facts, grant),
+            (Some(Verdict::Allow), _) => grant(basis, Vec::new(), None),
+            (Some(Verdict::Hold), Some(terms)) => ask_reviewers(basis, &terms, (facts, standing), grant),
             (Some(Verdict::Deny) | None, _) | (Some(Verdict::Hold), None) => Decision::Deny(Denial { basis }),
         }
     }
@@ -322,6 +358,7 @@ impl<'r> Terms<'r> {
             approvers: policies().filter_map(|policy| policy.approvers.as_ref()).collect(),
             no_response: policies().map(|policy| policy.no_response).reduce(NoResponse::stricter)?,
             expiry: policies().map(|policy| policy.expiry).min()?,
+            alone: standing::alone(judged),
         })
     }
 }
@@ -330,10 +367,10 @@ impl<'r> Terms<'r> {
 fn ask_reviewers(
     mut basis: Basis,
     terms: &Terms<'_>,
-    facts: &Facts,
-    grant: impl FnOnce(Basis, Vec<Vote>) -> Decision,
+    (facts, standing): (&Facts, Option<&Standing>),
+    grant: impl FnOnce(Basis, Vec<Vote>, Option<&Standing>) -> Decision,
 ) -> Decision {
-    let Terms { approvals, expiry, no_response, .. } = *terms;
+    let Terms { approvals, expiry, no_response, alone, .. } = *terms;
     let reasons = approval::reasons_hash(&basis.rules);
     let votes = approval::counting(facts, &basis.digest, &reasons, &terms.approvers);
     let counted = u32::try_from(votes.len()).unwrap_or(u32::MAX);
@@ -346,12 +383,16 @@ fn ask_reviewers(
         basis.rules.push(allow("approval.granted", format!("{counted} of {approvals} reviewers approved")));
     } else if facts.unanswered && no_response == NoResponse::ApproveIfLowRisk && is_low {
         basis.rules.push(allow("approval.unanswered", "nobody answered in time, and the risk is low".to_owned()));
+    } else if let Some(standing) = standing {
+        let reason = format!("`{}` approved requests like this one in advance", standing.operator);
+        basis.rules.push(allow("approval.standing", reason));
+        return grant(basis, votes, Some(standing));
     } else {
         let approvers: BTreeSet<&String> = terms.approvers.iter().copied().flatten().collect();
         let approvers = approvers.into_iter().cloned().collect();
-        return Decision::Hold(Hold { basis, approvals, expiry, reasons, counted, approvers, no_response });
+        return Decision::Hold(Hold { basis, approvals, expiry, reasons, counted, approvers, no_response, alone });
     }
-    grant(basis, votes)
+    grant(basis, votes, None)
 }
 
 fn denied_by_reviewer() -> Match {

@@ -1,11 +1,9 @@
 //! What the rules say about one call of a request.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
 use crate::calls::Call;
-use crate::case::Case;
+use crate::case::{Case, Readings};
 use crate::content::Content;
 use crate::decide::{Basis, Match, Verdict};
 use crate::destination::Effect;
@@ -29,9 +27,13 @@ pub(crate) struct Judged<'r> {
     pub(crate) risk: Option<Risk>,
     /// What a grant takes for it.
     pub(crate) reservations: Vec<Reservation>,
+    pub(crate) readings: Readings,
+    /// The sensitive data found, where it was looked for.
+    pub(crate) findings: Option<Findings>,
+    /// Whether it cannot be read what it calls.
+    pub(crate) is_unreadable: bool,
     effect: Option<Effect>,
     profile: Option<ProfileKind>,
-    measured: BTreeMap<String, String>,
 }
 
 // === impl Rules ===
@@ -55,9 +57,11 @@ impl Rules {
                 rules,
                 risk: None,
                 reservations: Vec::new(),
+                readings: Readings::new(),
+                findings: None,
+                is_unreadable: false,
                 effect: None,
                 profile: None,
-                measured: BTreeMap::new(),
             };
         };
         let case = Case::new(destination, content, whole, (manifest, now));
@@ -71,10 +75,9 @@ impl Rules {
         }
         rules.extend(manifest.into_iter().flat_map(|manifest| manifest.judge(destination)));
         rules.extend(call.fault.map(|(verdict, why)| unreadable_calls(verdict, why)));
-        let measured = case.readings.iter().map(|(name, reading)| (name.clone(), show(name, reading, policy)));
-        let measured = measured.chain(findings.into_iter().flat_map(show_findings)).collect();
-        let profile = destination.profile.as_ref().map(|profile| profile.kind);
-        Judged { key, policy, rules, risk, reservations, effect: Some(destination.effect), profile, measured }
+        let (profile, effect) = (destination.profile.as_ref().map(|profile| profile.kind), Some(destination.effect));
+        let (readings, is_unreadable) = (case.readings, call.fault.is_some());
+        Judged { key, policy, rules, risk, reservations, readings, findings, is_unreadable, effect, profile }
     }
 }
 
@@ -86,8 +89,25 @@ impl Judged<'_> {
         self.rules.iter().map(|rule| rule.verdict).max()
     }
 
+    /// The measured value of a name, unless it is none for the rules of its policy.
+    pub(crate) fn measured<'a>(
+        &self,
+        name: &str,
+        reading: &'a Result<Reading, Unreadable>,
+    ) -> Result<&'a Reading, Unreadable> {
+        let reading = reading.as_ref().map_err(|why| *why)?;
+        let limited = self.policy.is_some_and(|policy| policy.limits(name));
+        if limited { reading.number(name).map(|_| reading) } else { Ok(reading) }
+    }
+
     /// What a decision rests on when this call is the strictest.
     pub(crate) fn into_basis(self, destinations_hash: &str, digest: String) -> Basis {
+        let show = |(name, reading): (&String, &Result<Reading, Unreadable>)| {
+            let measured = self.measured(name, reading).map(Reading::to_string);
+            let shown = measured.unwrap_or_else(|why| format!("unmeasurable: {why}"));
+            (name.clone(), shown)
+        };
+        let measured = self.readings.iter().map(show).chain(self.findings.iter().flat_map(show_findings)).collect();
         Basis {
             destination: Some(self.key),
             effect: self.effect,
@@ -98,7 +118,7 @@ impl Judged<'_> {
             destinations_hash: destinations_hash.to_owned(),
             manifest_hash: None,
             rules: self.rules,
-            measured: self.measured,
+            measured,
             dlp: self.policy.and_then(Policy::dlp_hash).map(str::to_owned),
             risk: self.risk,
             digest,
@@ -106,19 +126,9 @@ impl Judged<'_> {
     }
 }
 
-fn show(name: &str, reading: &Result<Reading, Unreadable>, policy: Option<&Policy>) -> String {
-    let limited = policy.is_some_and(|policy| policy.limits(name));
-    let reading = match reading {
-        Ok(reading) if limited => reading.number(name).map(|_| reading),
-        Ok(reading) => Ok(reading),
-        Err(why) => Err(*why),
-    };
-    reading.map_or_else(|why| format!("unmeasurable: {why}"), Reading::to_string)
-}
-
-fn show_findings(findings: Findings) -> Vec<(String, String)> {
+fn show_findings(findings: &Findings) -> Vec<(String, String)> {
     match findings {
-        Ok(found) => found.into_iter().map(|((_, id), count)| (format!("dlp.{id}"), count.to_string())).collect(),
+        Ok(found) => found.iter().map(|((_, id), count)| (format!("dlp.{id}"), count.to_string())).collect(),
         Err(why) => vec![("dlp".to_owned(), format!("unmeasurable: {why}"))],
     }
 }

@@ -55,8 +55,10 @@ document.addEventListener("submit", async (event) => {
   const buttons = all("button", form);
   buttons.forEach((button) => { button.disabled = true; });
   try {
-    const intent = await send(`/v1/intents/${id}/${verdict}`, { rationale: form.rationale.value, digest, reasons });
-    toast(`${verdict === "approve" ? "Approved" : "Denied"}: now ${intent.status.replace("_", " ")}`);
+    const remember = verdict === "approve" ? remembered(form) : undefined;
+    const intent = await send(`/v1/intents/${id}/${verdict}`, { rationale: form.rationale.value, digest, reasons, remember });
+    const also = remember ? "; others like it are remembered" : "";
+    toast(`${verdict === "approve" ? "Approved" : "Denied"}: now ${intent.status.replace("_", " ")}${also}`);
     form.rationale.value = "";
     form.rationale.blur();
     if ($("[data-live]")) refresh(); else location.reload();
@@ -66,6 +68,12 @@ document.addEventListener("submit", async (event) => {
     refresh();
   }
 });
+
+function remembered(form) {
+  const term = form.remember?.value;
+  if (!term) return undefined;
+  return term === "times" ? { uses: Number(form.times.value) } : { seconds: Number.parseInt(term, 10) };
+}
 
 document.addEventListener("submit", async (event) => {
   const form = event.target.closest("[data-settle]");
@@ -80,6 +88,20 @@ document.addEventListener("submit", async (event) => {
     toast(outcome === "retry" ? "Held again" : `Settled: it ${outcome}`);
     form.rationale.blur();
     if ($("[data-live]")) refresh(); else location.reload();
+  } catch (error) {
+    $("[data-error]", form).textContent = error.message;
+  }
+});
+
+// A form that says where it is sent: its fields as they are named, a list where one is asked for, without what is empty.
+document.addEventListener("submit", async (event) => {
+  const form = event.target.closest("[data-send]");
+  if (!form) return;
+  event.preventDefault();
+  const fields = all("[name]", form).map((field) => [field.name, "list" in field.dataset ? field.value.split(/[\s,]+/).filter(Boolean) : field.value]);
+  try {
+    await send(form.dataset.send, Object.fromEntries(fields.filter(([, value]) => value !== "")));
+    location.reload();
   } catch (error) {
     $("[data-error]", form).textContent = error.message;
   }

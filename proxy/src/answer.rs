@@ -224,6 +224,14 @@ impl Refusal {
             SlowRequest(why) => {
                 row(408, "request_timeout", "request timeout", why, "send the whole request at once").closing()
             }
+            StandingSpent(_) => row(
+                503,
+                "approval_used_up",
+                "approval used up",
+                "what was approved in advance was used up meanwhile, so nothing was sent",
+                "send it again: it will wait for a reviewer",
+            )
+            .retryable(),
             TargetTooLong(limit) => row(
                 414,
                 "target_too_long",

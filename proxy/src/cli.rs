@@ -16,6 +16,7 @@ mod credentials;
 mod evidence;
 mod ledger;
 mod look;
+mod standing;
 
 /// An enforcing proxy for AI agents: no writ, no write.
 #[derive(Parser)]
@@ -46,9 +47,14 @@ enum Command {
     /// List what waits for approval
     Pending,
     /// Approve a held request; it is sent once
-    Approve(Vote),
+    Approve(Approval),
     /// Deny a held request
     Deny(Vote),
+    /// Look at what was approved in advance, or withdraw it
+    Standing {
+        #[command(subcommand)]
+        what: StandingCommand,
+    },
     /// Look at intents
     Intents {
         #[command(subcommand)]
@@ -120,6 +126,29 @@ struct Vote {
     rationale: String,
 }
 
+#[derive(Args)]
+struct Approval {
+    #[command(flatten)]
+    vote: Vote,
+    /// Also approve others like it in advance: for a time such as 10m or 1h, or so many times, such as 5
+    #[arg(long)]
+    remember: Option<standing::Term>,
+}
+
+#[derive(Subcommand)]
+enum StandingCommand {
+    /// List those that can still be used
+    List,
+    /// Withdraw one
+    Revoke {
+        /// Its id, `std_…`
+        id: String,
+        /// Why; stands on the ledger
+        #[arg(long)]
+        rationale: String,
+    },
+}
+
 #[derive(Subcommand)]
 enum IntentCommand {
     /// List intents, newest first
@@ -175,6 +204,14 @@ enum PrincipalCommand {
     },
     /// List them
     List,
+    /// Put an operator into these groups and no others
+    Groups {
+        /// Name
+        name: String,
+        /// A group; may be given more than once, or not at all
+        #[arg(long = "group")]
+        groups: Vec<String>,
+    },
     /// Refuse an agent for the time being
     Suspend {
         /// Name
@@ -315,8 +352,9 @@ fn run(line: Line) -> Result<Exit> {
             Command::Check => look::check(home?),
             Command::Explain(what) => look::explain(home?, &what, json),
             Command::Pending => ask::intents(home?, Some("held"), 100, json).await,
-            Command::Approve(vote) => ask::vote(home?, "approve", &vote, json).await,
-            Command::Deny(vote) => ask::vote(home?, "deny", &vote, json).await,
+            Command::Approve(given) => ask::vote(home?, "approve", &given.vote, given.remember, json).await,
+            Command::Deny(vote) => ask::vote(home?, "deny", &vote, None, json).await,
+            Command::Standing { what } => standing::run(home?, &what, json).await,
             Command::Intents { what: IntentCommand::List { state, limit } } => {
                 ask::intents(home?, state.as_deref(), limit, json).await
             }

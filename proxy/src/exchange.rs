@@ -11,7 +11,7 @@ use http::{HeaderValue, Request, Response, Version, header};
 use hyper::body::Incoming;
 use jiff::Timestamp;
 use ledger::{Once, Taken};
-use policy::{Body, Decision, Destination, Facts, Grant};
+use policy::{Body, Decision, Destination, Facts, Grant, Standing};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -31,7 +31,7 @@ use crate::routes::Via;
 use crate::rulebook::Rulebook;
 use crate::trust::Offer;
 use crate::turns::{Turn, Turns};
-use crate::{agent, hold, inject, intents, repeat, token};
+use crate::{agent, hold, inject, intents, repeat, standing, token};
 
 /// Where a request came from: one for each connection, or for each tunnel in it.
 #[derive(Debug)]
@@ -192,15 +192,24 @@ async fn decided(
     whole: Whole,
 ) -> Result<Response<Reply>, Refusal> {
     let Whole { facts, once, offer, share, trace, wait } = whole;
-    match admit(gate, &rulebook, &facts, &trace, once.as_ref()).await? {
-        Admitted::Go(grant) => {
-            let order = Order { facts, grant: *grant, rulebook, trace, intent: None, once, offer, share };
-            execute(gate, order).await
+    loop {
+        let grant = match admit(gate, &rulebook, &facts, &trace, once.as_ref()).await? {
+            Admitted::Go(grant) => *grant,
+            Admitted::Wait(intent) => {
+                // Sealed now: what it took in memory is free for others while this one waits.
+                drop((facts, share));
+                return Box::pin(held(gate, &intent, wait, &visit.base())).await;
+            }
+        };
+        if grant.standing().is_none() {
+            return execute(gate, Order { facts, grant, rulebook, trace, intent: None, once, offer, share }).await;
         }
-        Admitted::Wait(intent) => {
-            // Sealed now: what it took in memory is free for others while this one waits.
-            drop((facts, share));
-            Box::pin(held(gate, &intent, wait, &visit.base())).await
+        let (facts, share) = (facts.clone(), Share::default());
+        let (rulebook, trace, once) = (Arc::clone(&rulebook), trace.clone(), once.clone());
+        match execute(gate, Order { facts, grant, rulebook, trace, intent: None, once, offer, share }).await {
+            // Another request was quicker to take the last use: decided again, without it.
+            Err(Refusal::StandingSpent(_)) => {}
+            answer => return answer,
         }
     }
 }
@@ -251,7 +260,8 @@ fn facts(asked: Asked, agent: String, bytes: Bytes, credential: Option<&Credenti
     if token::is_in(&facts) { Err(Refusal::TokenInRequest) } else { Ok(facts) }
 }
 
-/// May it: decided on one version of the rules. A hold is sealed and recorded; a denial becomes a refusal.
+/// May it: decided on one version of the rules, and once more with what was approved in advance. A hold is sealed and
+/// recorded; a denial becomes a refusal.
 async fn admit(
     gate: &Gate,
     rulebook: &Rulebook,
@@ -259,7 +269,14 @@ async fn admit(
     trace: &Trace,
     once: Option<&Once>,
 ) -> Result<Admitted, Refusal> {
-    match decide(rulebook, facts) {
+    let mut decision = decide(rulebook, facts, &[]);
+    if matches!(decision, Decision::Hold(_)) {
+        let standings = Box::pin(standing::offered(gate, facts)).await;
+        if !standings.is_empty() {
+            decision = decide(rulebook, facts, &standings);
+        }
+    }
+    match decision {
         Decision::Allow(grant) => Ok(Admitted::Go(Box::new(grant))),
         Decision::Deny(denial) => Err(Refusal::Denied(Box::new((denial, facts.clone())))),
         Decision::Hold(hold) => {
@@ -273,8 +290,8 @@ async fn admit(
 }
 
 /// The one decision. Reading a large body takes a while: other requests must not wait for it.
-pub(crate) fn decide(rulebook: &Rulebook, facts: &Facts) -> Decision {
-    let decide = || rulebook.rules.decide(facts, Timestamp::now());
+pub(crate) fn decide(rulebook: &Rulebook, facts: &Facts, standings: &[Standing]) -> Decision {
+    let decide = || rulebook.rules.decide_given(facts, standings, Timestamp::now());
     if facts.body.len() > LARGE_BODY { tokio::task::block_in_place(decide) } else { decide() }
 }
 
@@ -320,6 +337,7 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::Pending(_)
         | Refusal::Rejected(..)
         | Refusal::ReplyWithheld(_)
+        | Refusal::StandingSpent(_)
         | Refusal::Upstream(_)
         | Refusal::Unfetched(..)
         | Refusal::UnknownOutcome(_)

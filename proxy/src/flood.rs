@@ -163,6 +163,7 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         | Refusal::Repeated(_)
         | Refusal::ReplyWithheld(_)
         | Refusal::SlowRequest(_)
+        | Refusal::StandingSpent(_)
         | Refusal::TargetTooLong(_)
         | Refusal::TooMany(_)
         | Refusal::UpgradeRefused(_)

@@ -251,13 +251,17 @@ impl Gate {
         }
     }
 
-    /// Removes sealed files past their retention, never the request of an intent that still waits.
+    /// Removes sealed files past their retention, never the request of an intent that still waits or that a standing
+    /// approval was given for.
     async fn sweep(&self) {
         let age = Limits::seconds(self.limits.retention_hours.saturating_mul(3600));
         let Some(before) = SystemTime::now().checked_sub(age) else { return };
         let waiting =
             self.ledger.intents(&[State::Approved, State::Executing, State::Held, State::Unknown], usize::MAX);
-        let kept = waiting.iter().map(|intent| hold::request_name(&intent.id)).collect();
+        let standings = self.ledger.standings();
+        let remembered = standings.iter().map(|standing| hold::text(&standing.data, "intent"));
+        let waiting = waiting.into_iter().map(|intent| intent.id);
+        let kept = waiting.chain(remembered).map(|intent| hold::request_name(&intent)).collect();
         let sealed = Arc::clone(&self.sealed);
         let swept = tokio::task::spawn_blocking(move || sealed.sweep(before, &kept)).await;
         if let Err(error) = swept.map_err(anyhow::Error::from).and_then(|swept| swept.map_err(anyhow::Error::from)) {

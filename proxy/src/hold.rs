@@ -20,9 +20,9 @@ use crate::gate::Gate;
 use crate::id;
 use crate::limits::Limits;
 use crate::mailbox;
-use crate::principal::{Kind, Role, Standing};
 use crate::record::{self, Trace};
 use crate::refusal::{Pending, Refusal};
+use crate::reviewer;
 
 /// The first line of a sealed request; its body follows.
 #[derive(Serialize, Deserialize)]
@@ -71,13 +71,17 @@ impl Waiting<'_> {
     pub fn draft(&self) -> Draft {
         let hold = self.hold;
         let expires = Timestamp::now().checked_add(hold.expiry).unwrap_or(Timestamp::MAX);
-        record::decision(EventType::DecisionApprovalRequired, self.trace, self.facts, &hold.basis)
+        let draft = record::decision(EventType::DecisionApprovalRequired, self.trace, self.facts, &hold.basis)
             .with("reasons", hold.reasons.as_str())
             .with("approvals", hold.approvals)
             .with("approvers", json!(hold.approvers))
             .with("on_no_response", json!(hold.no_response))
             .with("expires_at", expires.to_string())
-            .once(self.once.as_slice())
+            .once(self.once.as_slice());
+        match hold.alone {
+            Some(why) => draft.with("alone", why),
+            None => draft,
+        }
     }
 }
 
@@ -137,7 +141,7 @@ pub async fn unpark(gate: &Gate, intent: &Intent) -> Result<(Facts, Trace)> {
             .votes
             .iter()
             .filter(|data| is_signed(gate, &intent.id, data))
-            .filter_map(|data| vote(gate, data))
+            .filter_map(|data| vote(gate, &intent.agent_id, data))
             .collect(),
         unanswered: false,
     };
@@ -297,15 +301,14 @@ pub(crate) async fn unseal(gate: &Gate, name: String) -> Result<Option<(Bytes, B
 }
 
 /// The vote of an operator who may vote now: one who was revoked since has none left.
-fn vote(gate: &Gate, data: &Map<String, Value>) -> Option<Vote> {
-    let operator = gate.principals.named(Kind::Operator, &text(data, "operator"))?;
-    let may_vote = operator.standing == Standing::Active && operator.role >= Some(Role::Reviewer);
+fn vote(gate: &Gate, agent: &str, data: &Map<String, Value>) -> Option<Vote> {
+    let operator = reviewer::named(gate, &text(data, "operator"), agent)?;
     let ballot = match data.get("verdict").and_then(Value::as_str)? {
         "approve" => Ballot::Approve,
         "deny" => Ballot::Deny,
         _ => return None,
     };
-    may_vote.then(|| Vote {
+    Some(Vote {
         operator: operator.name,
         ballot,
         digest: text(data, "digest"),

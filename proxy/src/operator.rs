@@ -43,6 +43,7 @@ mod principals;
 mod runs;
 mod session;
 mod settle;
+mod standings;
 mod switches;
 mod visible;
 mod vote;
@@ -106,6 +107,9 @@ fn routes(gate: Arc<Gate>, guard: Arc<Guard>) -> Router {
         .route("/v1/verify", post(verify))
         .route("/v1/switches", get(switches::list))
         .route("/v1/switches/{way}", post(switches::turn))
+        .route("/v1/standings", get(standings::list))
+        .route("/v1/standings/{id}/revoke", post(standings::revoke))
+        .route("/v1/operators/{name}/groups", post(principals::set_groups))
         .route("/v1/{kind}", get(principals::list).post(principals::add))
         .route("/v1/{kind}/{name}/{standing}", post(principals::set_standing));
     let guarded = api
@@ -205,10 +209,10 @@ async fn reload(
     Ok(Json(json!({"status": "loaded"})))
 }
 
-async fn append(gate: &Gate, draft: Draft) -> Result<(), Fault> {
-    match record::durable(gate, vec![draft], None).await {
+async fn append(gate: &Gate, drafts: Vec<Draft>) -> Result<(), Fault> {
+    match record::durable(gate, drafts, None).await {
         Ok(_) => Ok(()),
-        Err(Refusal::LedgerRefused(why)) => Err(Fault(StatusCode::CONFLICT, why)),
+        Err(Refusal::LedgerRefused(why) | Refusal::StandingSpent(why)) => Err(Fault(StatusCode::CONFLICT, why)),
         Err(refusal) => Err(Fault(StatusCode::SERVICE_UNAVAILABLE, refusal.cause().to_owned())),
     }
 }

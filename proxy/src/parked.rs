@@ -54,7 +54,7 @@ pub async fn unanswered(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal
     {
         facts.unanswered = true;
         let rulebook = gate.rulebook();
-        match decide(&rulebook, &facts) {
+        match decide(&rulebook, &facts, &[]) {
             Decision::Allow(grant) => {
                 return carry_out(gate, intent, Order::resumed(&intent.id, (facts, trace), grant, rulebook)).await;
             }
@@ -77,7 +77,7 @@ async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> 
     let (facts, trace) = unsealed.map_err(|error| Refusal::LedgerUnavailable(format!("{error:#}")))?;
     agent::still_served(&gate.principals, &facts.agent)?;
     let rulebook = gate.rulebook();
-    match decide(&rulebook, &facts) {
+    match decide(&rulebook, &facts, &[]) {
         Decision::Allow(grant) => {
             carry_out(gate, intent, Order::resumed(&intent.id, (facts, trace), grant, rulebook)).await
         }
@@ -119,7 +119,7 @@ pub async fn hold_again(gate: &Gate, intent: &Intent, operator: &str, rationale:
         // Under the key that went with the first one: if that one was carried out, the upstream knows.
         facts.headers.push((IDEMPOTENCY_KEY.to_owned(), intent.id.clone()));
     }
-    match decide(&rulebook, &facts) {
+    match decide(&rulebook, &facts, &[]) {
         Decision::Hold(hold) => {
             let again = Retried { of: &intent.id, by: operator, rationale };
             let once = repeat::once_again(gate, &rulebook, &hold, &facts);

@@ -87,7 +87,10 @@ impl Permit {
             check_switches(gate, &facts.agent, [grant.destination(), &destination.key])?;
         }
         let authorised = taking(ticket.authorised(&facts, grant.basis()), &grant, once)?;
-        let receipt = record::durable(gate, vec![authorised], Some(&ticket)).await?.pop();
+        // One use of a standing approval is taken with it, or neither is recorded.
+        let used = grant.standing().map(|standing| ticket.used(standing));
+        let drafts = used.into_iter().chain([authorised]).collect();
+        let receipt = record::durable(gate, drafts, Some(&ticket)).await?.pop();
         let receipt = receipt.ok_or_else(|| Refusal::LedgerUnavailable("the ledger gave no receipt".to_owned()))?;
         ledger::crash::point("permit.recorded");
         Ok((Permit { facts, grant, rulebook, receipt, offer, _share: share }, ticket))

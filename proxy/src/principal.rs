@@ -205,6 +205,30 @@ impl Principals {
         })
     }
 
+    /// An operator as it would be in other groups.
+    ///
+    /// # Errors
+    /// When the operator is unknown or revoked, or a group has no plain name.
+    pub fn regrouped(&self, name: &str, groups: BTreeSet<String>) -> Result<Newcomer> {
+        self.check_change(Kind::Operator, name)?;
+        let role = self.named(Kind::Operator, name).and_then(|operator| operator.role).unwrap_or(Role::Viewer);
+        let changed = Newcomer { groups, ..Newcomer::operator(name, role) };
+        changed.check().map(|()| changed)
+    }
+
+    /// Puts an operator into these groups and no others.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn set_groups(&self, name: &str, groups: BTreeSet<String>) -> Result<()> {
+        self.change(|known| {
+            if let Some(principal) = known.get_mut(&(Kind::Operator, name.to_owned())) {
+                principal.groups = groups;
+            }
+            Ok(())
+        })
+    }
+
     /// Takes over what the ledger says of a principal where that is stricter than the file: an old file must not bring
     /// back whom the ledger saw go.
     pub fn tighten(&self, kind: Kind, name: &str, standing: Standing) {

@@ -118,6 +118,11 @@ impl Ticket {
         described(self.draft(kind), facts, basis)
     }
 
+    /// The event that takes one use of a standing approval.
+    pub fn used(&self, standing: &str) -> Draft {
+        self.draft(EventType::StandingUsed).with("standing", standing)
+    }
+
     /// The event that says what must never happen, did.
     pub fn violation(&self, kind: &str, severity: &str) -> Draft {
         self.draft(EventType::Violation).with("kind", kind).with("severity", severity)
@@ -210,11 +215,11 @@ fn refusal(error: &AppendError) -> Refusal {
         AppendError::Duplicate { first } if repeat::is_repeated(first) => Refusal::Repeated(first.clone()),
         AppendError::Duplicate { first } => Refusal::Duplicate(first.holder().to_owned()),
         AppendError::Killed { switch } => Refusal::Killed(switch.scope()),
+        AppendError::NoStanding { .. } => Refusal::StandingSpent(error.to_string()),
         AppendError::OverBudget { key, retry_after_seconds } => Refusal::OverLimit(key.clone(), *retry_after_seconds),
         AppendError::AlreadyExecuting { .. }
         | AppendError::Illegal { .. }
         | AppendError::NoExecution { .. }
-        | AppendError::NoStanding { .. }
         | AppendError::NotSwitchedOn
         | AppendError::Repeated { .. }
         | AppendError::Standing { .. } => Refusal::LedgerRefused(error.to_string()),

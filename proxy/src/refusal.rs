@@ -68,6 +68,8 @@ pub enum Refusal {
     ReplyWithheld(String),
     /// Agent: did not finish sending within the time allowed.
     SlowRequest(String),
+    /// Gate: what was approved in advance was used up or withdrawn before this took its share; it is decided again.
+    StandingSpent(String),
     /// Agent: the request target is longer than this many bytes.
     TargetTooLong(u64),
     /// Agent: its own gate token stood in a request that would have left.
@@ -137,6 +139,7 @@ impl Refusal {
         match self {
             Refusal::LedgerRefused(why)
             | Refusal::LedgerUnavailable(why)
+            | Refusal::StandingSpent(why)
             | Refusal::Unfetched(_, why)
             | Refusal::VaultUnavailable(why) => why,
             Refusal::AgentSuspended

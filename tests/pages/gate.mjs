@@ -24,6 +24,12 @@ const DESTINATIONS = `destinations:
     effect: payment
     policy: refunds
     measure: { amount: "json:/amount", records: "json:/records/#" }
+  - key: shop.fees
+    match: { host: shop.example, methods: [POST], path: /fees/** }
+    schemes: [http]
+    effect: payment
+    policy: fees
+    measure: { amount: "json:/amount" }
   - key: shop.pairs
     match: { host: shop.example, methods: [POST], path: /pairs/** }
     schemes: [http]
@@ -39,6 +45,7 @@ const DESTINATIONS = `destinations:
 const POLICIES = {
   "shop-reads": "destinations: [shop.orders]\n",
   refunds: "destinations: [shop.refunds]\nrequire_approval: always\nexpiry_minutes: 60\n",
+  fees: "destinations: [shop.fees]\nauto_approve_under: { amount: 1 }\n",
   pairs: "destinations: [shop.pairs]\nrequire_approval: always\nrequire_approvals: 2\n",
   brief: "destinations: [shop.brief]\nrequire_approval: always\nexpiry_minutes: 1\n",
 };

@@ -2,9 +2,10 @@
 // upstream saw: nothing before an approval, one request after it.
 
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import http from "node:http";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { after, before, test } from "node:test";
 
@@ -284,6 +285,80 @@ test("agents are suspended and resumed, and the chain is verified, from the page
   await page.context().close();
 });
 
+test("an approval that is remembered stands for others like it, until somebody revokes it", async () => {
+  const page = await opened();
+  const always = await gate.hold("/refunds/always", '{"amount":1}', JSON_BODY);
+  await card(page, always).getByText("asks for an approval every time").waitFor();
+  assert.equal(await card(page, always).locator("select").count(), 0);
+  const id = await gate.hold("/fees/7", '{"amount":12,"memo":"a"}', JSON_BODY);
+  await card(page, id).locator("select").selectOption("so many times");
+  await card(page, id).locator("[name=times]").fill("3");
+  await vote(page, id, "Approve", "and the next ones");
+  await until(() => gate.hitsAt("/fees/7") === 1, "the approved request at the upstream");
+  assert.equal((await gate.send("POST", "/fees/7", '{"amount":11,"memo":"b"}', JSON_BODY)).status, 200);
+  assert.equal((await gate.send("POST", "/fees/7", '{"amount":13}', JSON_BODY)).status, 202);
+  await page.goto(`${gate.operator}/ui/standings`);
+  await page.getByText("used 1 of 3").waitFor();
+  await page.locator("[name=rationale]").fill("enough of it");
+  await page.getByRole("button", { name: "Revoke" }).click();
+  await page.getByText("Nothing is remembered").waitFor();
+  const late = await gate.hold("/fees/7", '{"amount":10}', JSON_BODY);
+  assert.equal(gate.hitsAt("/fees/7"), 2);
+  for (const { id: waiting } of JSON.parse(gate.writ("--json", "pending")).intents) gate.writ("deny", waiting, "--rationale", "done with it");
+  assert.ok(late);
+  assert.deepEqual(page.trouble, []);
+  await page.context().close();
+});
+
+test("what is stopped on the pages is stopped, and every page says so, until an admin lets it go on", async () => {
+  const [admin, reviewer] = [await opened(), await opened(gate.addOperator("rita", "reviewer"))];
+  const token = gate.addAgent("stopped-bot", "");
+  await reviewer.goto(`${gate.operator}/ui/switches`);
+  await reviewer.selectOption("[name=agent]", "stopped-bot");
+  await reviewer.locator("[name=rationale]").fill("it went wild");
+  await reviewer.getByRole("button", { name: "Stop", exact: true }).click();
+  await reviewer.getByText("An admin can let it go on.").waitFor();
+  assert.equal((await gate.send("GET", "/orders", "", { agent: "stopped-bot", token })).status, 403);
+  assert.equal((await gate.send("GET", "/orders")).status, 200);
+  await admin.goto(`${gate.operator}/ui/runs`);
+  await admin.locator(".stop").getByText("agent `stopped-bot`").waitFor();
+  await admin.goto(`${gate.operator}/ui/switches`);
+  await admin.locator(".stopped [name=rationale]").fill("mended");
+  await admin.getByRole("button", { name: "Let it go on" }).click();
+  await admin.getByText("Nothing is stopped").waitFor();
+  assert.equal((await gate.send("GET", "/orders", "", { agent: "stopped-bot", token })).status, 200);
+  for (const page of [admin, reviewer]) await page.context().close();
+});
+
+test("an admin sets the groups of an operator", async () => {
+  const page = await opened();
+  gate.addOperator("gina", "reviewer");
+  await page.goto(`${gate.operator}/ui/agents`);
+  const row = page.getByRole("row", { name: /gina/ });
+  await row.locator("input").fill("finance, legal");
+  await Promise.all([page.waitForResponse(/\/v1\/operators\/gina\/groups/), row.getByRole("button", { name: "Set" }).click()]);
+  assert.match(gate.writ("operators", "list"), /gina .*in finance, legal/);
+  gate.writ("operators", "groups", "gina");
+  assert.doesNotMatch(gate.writ("operators", "list"), /gina .*in/);
+  await page.context().close();
+});
+
+test("evidence of one request, and of a filter, verifies", async () => {
+  const page = await opened();
+  const { headers } = await gate.send("GET", "/orders/evidence");
+  const kept = mkdtempSync(path.join(tmpdir(), "writ-evidence-"));
+  const key = gate.writ("ledger", "key").trim();
+  for (const [target, link] of [[`runs/${headers["writ-correlation-id"]}`, "Evidence of this request"], ["runs?agent=default&since=2020-01-01T00:00", "Evidence of this agent"]]) {
+    await page.goto(`${gate.operator}/ui/${target}`);
+    const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: link }).click()]);
+    const file = path.join(kept, "evidence.zip");
+    await download.saveAs(file);
+    assert.match(gate.writ("verify", file, "--key", key), /verified/i);
+  }
+  rmSync(kept, { recursive: true });
+  await page.context().close();
+});
+
 test("an unknown outcome is settled by a person, never by sending again", async () => {
   const page = await opened();
   const id = await gate.hold("/refunds/breaks/settled", '{"amount":11}', JSON_BODY);
@@ -352,7 +427,7 @@ test("axe finds nothing serious, light, dark or on a phone", async () => {
   const { correlation_id: correlation } = JSON.parse(gate.writ("intents", "show", id));
   for (const options of [{ colorScheme: "light" }, { colorScheme: "dark" }, { viewport: { width: 390, height: 844 } }]) {
     const page = await opened(undefined, { ...options, bypassCSP: true });
-    for (const target of ["approvals", `approvals/${id}`, "runs", `runs/${correlation}`, "agents", "destinations", "policies", "ledger", "login"]) {
+    for (const target of ["approvals", `approvals/${id}`, "runs", `runs/${correlation}`, "agents", "standings", "switches", "destinations", "policies", "credentials", "ledger", "login"]) {
       await page.goto(`${gate.operator}/ui/${target}`);
       await page.evaluate(axe);
       const { violations } = await page.evaluate(() => window.axe.run());

@@ -6,6 +6,7 @@ use anyhow::{Result, bail};
 use http::Method;
 use serde_json::{Value, json};
 
+use super::standing::Term;
 use super::{Exit, KillCommand, PrincipalCommand, Vote, say};
 use crate::config::Config;
 use crate::door::Door;
@@ -64,13 +65,23 @@ pub(super) async fn resolve(home: Home, id: &str, how: &str, body: &Value) -> Re
 }
 
 /// Votes on what is shown now: its digest and its reasons go back with the vote.
-pub(super) async fn vote(home: Home, verdict: &str, vote: &Vote, as_json: bool) -> Result<Exit> {
+pub(super) async fn vote(
+    home: Home,
+    verdict: &str,
+    vote: &Vote,
+    remember: Option<Term>,
+    as_json: bool,
+) -> Result<Exit> {
     let door = Door::of(&Config::load(home)?)?;
     let page = format!("/v1/intents/{}", vote.id);
     let shown = door.ask(Method::GET, &page, None).await?;
     let request = shown.get("request");
-    let body =
-        json!({"rationale": vote.rationale, "digest": field(request, "digest"), "reasons": field(request, "reasons")});
+    let body = json!({
+        "rationale": vote.rationale,
+        "digest": field(request, "digest"),
+        "reasons": field(request, "reasons"),
+        "remember": remember.map(Term::body),
+    });
     let cast = door.ask(Method::POST, &format!("{page}/{verdict}"), Some(&body)).await?;
     let now = settled(&door, &page, cast).await?;
     if as_json {
@@ -129,6 +140,9 @@ pub(super) async fn principals(home: Home, kind: &str, what: &PrincipalCommand, 
             let new = json!({"name": name, "owner": owner, "role": role, "groups": groups});
             door.ask(Method::POST, &page, Some(&new)).await?
         }
+        PrincipalCommand::Groups { name, groups } => {
+            door.ask(Method::POST, &change(name, "groups"), Some(&json!({"groups": groups}))).await?
+        }
         PrincipalCommand::List => door.ask(Method::GET, &page, None).await?,
         PrincipalCommand::Suspend { name } => door.ask(Method::POST, &change(name, "suspend"), None).await?,
         PrincipalCommand::Resume { name } => door.ask(Method::POST, &change(name, "resume"), None).await?,
@@ -140,11 +154,12 @@ pub(super) async fn principals(home: Home, kind: &str, what: &PrincipalCommand, 
     }
     for each in answer.get(kind).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
         say(&format!(
-            "{}  {}  {}{}",
+            "{}  {}  {}{}{}",
             field(Some(each), "name"),
             field(Some(each), "standing"),
             field(Some(each), "owner"),
-            field(Some(each), "role")
+            field(Some(each), "role"),
+            groups_of(each)
         ));
     }
     if let Some(token) = answer.get("token").and_then(Value::as_str) {
@@ -153,10 +168,16 @@ pub(super) async fn principals(home: Home, kind: &str, what: &PrincipalCommand, 
         if kind == "agents" {
             say(&format!("  export HTTPS_PROXY=\"{}\"", setup::proxy_url(&name, token, forward)));
         }
-    } else if answer.get("standing").is_some() {
-        say(&format!("{}  {}", field(Some(&answer), "name"), field(Some(&answer), "standing")));
+    } else if answer.get("name").is_some() {
+        say(&format!("{}  {}{}", field(Some(&answer), "name"), field(Some(&answer), "standing"), groups_of(&answer)));
     }
     Ok(Exit::Ok)
+}
+
+fn groups_of(operator: &Value) -> String {
+    let groups = operator.get("groups").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    let groups: Vec<&str> = groups.collect();
+    if groups.is_empty() { String::new() } else { format!("  in {}", groups.join(", ")) }
 }
 
 /// Turns a kill switch on or off, or lists those that are on.
@@ -208,7 +229,7 @@ pub(super) async fn reload(home: Home) -> Result<Exit> {
 }
 
 /// A field as text; numbers too, absent and null as nothing.
-fn field(of: Option<&Value>, key: &str) -> String {
+pub(super) fn field(of: Option<&Value>, key: &str) -> String {
     match of.and_then(|value| value.get(key)) {
         Some(Value::String(text)) => text.clone(),
         None | Some(Value::Null) => String::new(),

@@ -45,6 +45,8 @@ pub(super) struct Card {
     pub(super) digest: String,
     /// The hash of the reasons, which goes back with a vote.
     pub(super) reasons_hash: String,
+    /// Why an approval is good for this request alone; empty when it can be remembered for others like it.
+    pub(super) alone: String,
     /// Why the operator who looks cannot vote; empty when they can.
     pub(super) no_vote: String,
 }
@@ -135,6 +137,7 @@ impl Card {
             expires: text(data, "expires_at"),
             digest: text(data, "digest"),
             reasons_hash: text(data, "reasons"),
+            alone: text(data, "alone"),
             no_vote: vote::check_voter(gate, operator, intent).err().map(|fault| fault.1).unwrap_or_default(),
         }
     }

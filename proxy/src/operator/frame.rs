@@ -14,6 +14,8 @@ pub(super) struct Frame {
     pub(super) operator: String,
     pub(super) role: &'static str,
     pub(super) waiting: usize,
+    /// What kill switches are on for; empty when none is.
+    pub(super) stopped: String,
 }
 
 // === impl Frame ===
@@ -27,7 +29,8 @@ impl Frame {
             Some(Role::Viewer) | None => "viewer",
         };
         let waiting = gate.ledger.intents(&[State::Held], usize::MAX).len();
-        Frame { page, operator: operator.name.clone(), role, waiting }
+        let stopped: Vec<String> = gate.ledger.kill_switches().iter().map(ledger::KillSwitch::scope).collect();
+        Frame { page, operator: operator.name.clone(), role, waiting, stopped: stopped.join(", ") }
     }
 }
 

@@ -56,7 +56,7 @@ pub(super) async fn open(
     let known = guard.gate.principals.named(Kind::Operator, &operator);
     let login = Draft::new(EventType::OperatorLogin).with("operator", operator.as_str());
     let recorded = match known.filter(|operator| operator.standing == Standing::Active) {
-        Some(_) => append(&guard.gate, login).await,
+        Some(_) => append(&guard.gate, vec![login]).await,
         None => Err(Fault(StatusCode::UNAUTHORIZED, "this operator was revoked".to_owned())),
     };
     if let Err(fault) = recorded {

@@ -14,7 +14,7 @@ use ledger::{Head, State};
 
 use super::card::{Card, Content};
 use super::frame::{Frame, shown};
-use super::{Fault, known, runs};
+use super::{Fault, known, runs, standings, switches};
 use crate::gate::Gate;
 use crate::principal::{Kind, Principal, Role, Standing};
 
@@ -54,7 +54,17 @@ struct AgentsPage {
 struct RulesPage {
     frame: Frame,
     title: &'static str,
+    destinations: Vec<Row>,
     files: Vec<RuleFile>,
+}
+
+/// A destination in short.
+struct Row {
+    key: String,
+    effect: String,
+    hosts: String,
+    policy: String,
+    credential: String,
 }
 
 /// A configuration file in force.
@@ -62,6 +72,21 @@ struct RuleFile {
     name: String,
     hash: String,
     text: String,
+}
+
+#[derive(Template)]
+#[template(path = "credentials.html")]
+struct CredentialsPage {
+    frame: Frame,
+    credentials: Vec<Use>,
+}
+
+/// A credential: where its secret is, where it may go, and for which destinations.
+struct Use {
+    name: String,
+    reference: String,
+    hosts: String,
+    users: String,
 }
 
 #[derive(Template)]
@@ -85,9 +110,12 @@ pub(super) fn routes() -> Router<Arc<Gate>> {
         .route("/ui/approvals/{id}", get(intent))
         .route("/ui/runs", get(runs::list))
         .route("/ui/runs/{correlation}", get(runs::one))
+        .route("/ui/standings", get(standings::page))
+        .route("/ui/switches", get(switches::page))
         .route("/ui/agents", get(agents))
         .route("/ui/destinations", get(destinations))
         .route("/ui/policies", get(policies))
+        .route("/ui/credentials", get(credentials))
         .route("/ui/ledger", get(ledger))
 }
 
@@ -161,16 +189,50 @@ async fn destinations(
     Shared(gate): Shared<Arc<Gate>>,
     Extension(operator): Extension<Principal>,
 ) -> Result<impl IntoResponse, Fault> {
-    let files = files(&gate).into_iter().take(1).collect();
-    shown(&RulesPage { frame: Frame::of(&gate, &operator, "destinations"), title: "Destinations", files })
+    let rulebook = gate.rulebook();
+    let destinations = rulebook.rules.destinations().map(|destination| Row {
+        key: destination.key.clone(),
+        effect: destination.effect.to_string().replace('_', " "),
+        hosts: destination.hosts().collect::<Vec<_>>().join(", "),
+        policy: destination.policy.clone(),
+        credential: destination.credential.clone().unwrap_or_default(),
+    });
+    shown(&RulesPage {
+        frame: Frame::of(&gate, &operator, "destinations"),
+        title: "Destinations",
+        destinations: destinations.collect(),
+        files: files(&gate).into_iter().take(1).collect(),
+    })
 }
 
 async fn policies(
     Shared(gate): Shared<Arc<Gate>>,
     Extension(operator): Extension<Principal>,
 ) -> Result<impl IntoResponse, Fault> {
-    let files = files(&gate).into_iter().skip(1).collect();
-    shown(&RulesPage { frame: Frame::of(&gate, &operator, "policies"), title: "Policies", files })
+    shown(&RulesPage {
+        frame: Frame::of(&gate, &operator, "policies"),
+        title: "Policies",
+        destinations: Vec::new(),
+        files: files(&gate).into_iter().skip(1).collect(),
+    })
+}
+
+async fn credentials(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+) -> Result<impl IntoResponse, Fault> {
+    let rulebook = gate.rulebook();
+    let users = |name: &str| {
+        let users = rulebook.rules.destinations().filter(|each| each.credential.as_deref() == Some(name));
+        users.map(|each| each.key.as_str()).collect::<Vec<_>>().join(", ")
+    };
+    let credentials = rulebook.credentials.iter().map(|(name, credential)| Use {
+        name: name.clone(),
+        reference: credential.place.reference().to_string(),
+        hosts: credential.hosts().join(", "),
+        users: users(name),
+    });
+    shown(&CredentialsPage { frame: Frame::of(&gate, &operator, "credentials"), credentials: credentials.collect() })
 }
 
 /// The files in force, destinations first.

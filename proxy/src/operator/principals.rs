@@ -25,6 +25,12 @@ pub(super) struct NewPrincipal {
     groups: BTreeSet<String>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Groups {
+    groups: BTreeSet<String>,
+}
+
 pub(super) async fn list(Shared(gate): Shared<Arc<Gate>>, Path(kind): Path<String>) -> Result<Json<Value>, Fault> {
     let list = gate.principals.list(kind_of(&kind)?);
     let list: Vec<Value> = list
@@ -50,7 +56,7 @@ pub(super) async fn add(
     let new = Newcomer { kind, name: new.name, owner: new.owner, role, groups: new.groups };
     gate.principals.check_free(&new).map_err(conflict)?;
     // On the ledger first: nobody holds a token that no record tells of.
-    append(&gate, registration(&new).with("by", operator.name.as_str())).await?;
+    append(&gate, vec![registration(&new).with("by", operator.name.as_str())]).await?;
     let name = new.name.clone();
     let token = gate.principals.add(new).map_err(conflict)?;
     Ok(Json(json!({"name": name, "token": token})))
@@ -74,12 +80,28 @@ pub(super) async fn set_standing(
     };
     let conflict = |error: anyhow::Error| Fault(StatusCode::CONFLICT, format!("{error:#}"));
     gate.principals.check_change(kind, &name).map_err(conflict)?;
-    append(&gate, principal_draft(event, kind, &name).with("by", operator.name.as_str())).await?;
+    append(&gate, vec![principal_draft(event, kind, &name).with("by", operator.name.as_str())]).await?;
     gate.principals.set_standing(kind, &name, standing).map_err(conflict)?;
     if standing == Standing::Active {
         gate.resume_voted();
     }
     Ok(Json(json!({"name": name, "standing": standing})))
+}
+
+/// Puts an operator into other groups. Votes count by the groups that their operator is in when they are counted.
+pub(super) async fn set_groups(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+    Path(name): Path<String>,
+    Json(given): Json<Groups>,
+) -> Result<Json<Value>, Fault> {
+    require(&operator, Role::Admin)?;
+    let conflict = |error: anyhow::Error| Fault(StatusCode::CONFLICT, format!("{error:#}"));
+    let changed = gate.principals.regrouped(&name, given.groups).map_err(conflict)?;
+    append(&gate, vec![registration(&changed).with("by", operator.name.as_str())]).await?;
+    gate.principals.set_groups(&name, changed.groups.clone()).map_err(conflict)?;
+    gate.resume_voted();
+    Ok(Json(json!({"name": name, "groups": changed.groups})))
 }
 
 /// The event that registers a principal.

@@ -75,6 +75,8 @@ struct RunsPage {
     destinations: Vec<String>,
     runs: Vec<Run>,
     older: Option<String>,
+    /// Where the evidence of this filter is; the decision is no part of it.
+    evidence: String,
     chart: Chart,
 }
 
@@ -115,6 +117,7 @@ pub(super) async fn list(
         agents: gate.principals.list(crate::principal::Kind::Agent).into_iter().map(|agent| agent.name).collect(),
         destinations: rulebook.rules.destinations().map(|destination| destination.key.clone()).collect(),
         older: older.map(|before| filter.page(before)),
+        evidence: filter.evidence(),
         filter,
         runs,
         chart,
@@ -180,16 +183,29 @@ impl Filter {
     /// The address of the page that begins before an entry.
     fn page(&self, before: u64) -> String {
         let fields = [
-            ("agent", &self.agent),
+            ("agent", self.agent.as_str()),
             ("destination", &self.destination),
             ("decision", &self.decision),
             ("since", &self.since),
             ("until", &self.until),
         ];
-        let given = fields.iter().filter(|(_, value)| !value.is_empty());
-        let given: String = given.map(|(name, value)| format!("{name}={}&", percent_encoded(value))).collect();
-        format!("/ui/runs?{given}before={before}")
+        format!("/ui/runs?{}before={before}", pairs(&fields))
     }
+
+    /// The address of the evidence about what it matches.
+    fn evidence(&self) -> String {
+        let zoned = |text: &str| time(text).ok().flatten().map(|time| time.to_string()).unwrap_or_default();
+        let (since, until) = (zoned(&self.since), zoned(&self.until));
+        let fields =
+            [("agent", self.agent.as_str()), ("destination", &self.destination), ("since", &since), ("until", &until)];
+        format!("/v1/export?{}", pairs(&fields))
+    }
+}
+
+/// Those that have a value, for a query.
+fn pairs(fields: &[(&str, &str)]) -> String {
+    let given = fields.iter().filter(|(_, value)| !value.is_empty());
+    given.map(|(name, value)| format!("{name}={}&", percent_encoded(value))).collect()
 }
 
 /// A value in a query: everything but letters, digits and `-._~` percent-encoded (RFC 3986, section 2.3).

@@ -52,7 +52,7 @@ pub(super) async fn settle(
     let settled = record::about_intent(kind, &intent)
         .with("resolved_by", operator.name.as_str())
         .with("rationale", given.rationale.trim());
-    append(&gate, settled).await?;
+    append(&gate, vec![settled]).await?;
     Ok(Json(shown(&known(&gate, &id)?)))
 }
 

@@ -3,16 +3,20 @@
 
 use std::sync::Arc;
 
+use askama::Template;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
+use axum::response::IntoResponse;
 use axum::{Extension, Json};
 use ledger::{Draft, EventType};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::frame::{Frame, shown};
 use super::vote::check_rationale;
 use super::{Fault, append, require};
 use crate::gate::Gate;
+use crate::hold::text;
 use crate::principal::{Kind, Principal, Role};
 
 /// What a switch is for; everything when nothing is named.
@@ -22,6 +26,51 @@ pub(super) struct Switch {
     agent: Option<String>,
     destination: Option<String>,
     rationale: String,
+}
+
+#[derive(Template)]
+#[template(path = "switches.html")]
+struct SwitchesPage {
+    frame: Frame,
+    switches: Vec<Stopped>,
+    agents: Vec<String>,
+    destinations: Vec<String>,
+    reviewer: bool,
+    admin: bool,
+}
+
+/// One that is on.
+struct Stopped {
+    scope: String,
+    agent: String,
+    destination: String,
+    operator: String,
+    rationale: String,
+    since: String,
+}
+
+/// The page of the switches that are on, with what can be stopped.
+pub(super) async fn page(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+) -> Result<impl IntoResponse, Fault> {
+    let switches = gate.ledger.kill_switches();
+    let switches = switches.iter().map(|switch| Stopped {
+        scope: switch.scope(),
+        agent: switch.agent.clone().unwrap_or_default(),
+        destination: switch.destination.clone().unwrap_or_default(),
+        operator: text(&switch.data, "operator"),
+        rationale: text(&switch.data, "rationale"),
+        since: switch.since.to_string(),
+    });
+    shown(&SwitchesPage {
+        frame: Frame::of(&gate, &operator, "switches"),
+        switches: switches.collect(),
+        agents: gate.principals.list(Kind::Agent).into_iter().map(|agent| agent.name).collect(),
+        destinations: gate.rulebook().rules.destinations().map(|each| each.key.clone()).collect(),
+        reviewer: operator.role >= Some(Role::Reviewer),
+        admin: operator.role >= Some(Role::Admin),
+    })
 }
 
 /// The switches that are on.
@@ -81,7 +130,7 @@ pub(super) async fn turn(
     if let Some(destination) = &switch.destination {
         draft = draft.destination(destination);
     }
-    append(&gate, draft).await?;
+    append(&gate, vec![draft]).await?;
     if event == EventType::KillSwitchOff {
         gate.resume_voted();
     }

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
-use ledger::{EventType, Intent, State};
+use ledger::{Draft, EventType, Intent, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Fault, append, internal, known, require, shown};
 use crate::gate::Gate;
 use crate::hold::{self, text};
-use crate::principal::{Kind, Principal, Role};
-use crate::{parked, record};
+use crate::principal::{Principal, Role};
+use crate::standing::{self, Remember};
+use crate::{parked, record, reviewer};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -23,6 +24,8 @@ pub(super) struct VoteBody {
     digest: String,
     /// The hash of the reasons that were shown.
     reasons: String,
+    /// Whether an approval is also for others like it, how long and how often.
+    remember: Option<Remember>,
 }
 
 /// The request that waits, as it would be sent: what a reviewer decides about.
@@ -65,23 +68,24 @@ pub(super) async fn vote(
         .with("digest", given.digest.as_str())
         .with("reasons", given.reasons.as_str());
     let vote = hold::signed(&gate, vote);
+    let remembered = remembered(&gate, &operator, &intent, (&verdict, given.remember))?;
     let cast = match (verdict.as_str(), intent.state) {
         // It was approved and could not be sent: tried again, without another vote.
-        ("approve", State::Approved) => None,
+        ("approve", State::Approved) => Vec::new(),
         // What was approved and could not be sent can still be taken back; its votes are closed.
         ("deny", State::Approved) => {
             let denied = record::about_intent(EventType::ApprovalDenied, &intent);
-            Some(denied.with("operator", operator.name.as_str()).with("rationale", given.rationale.trim()))
+            vec![denied.with("operator", operator.name.as_str()).with("rationale", given.rationale.trim())]
         }
-        ("approve" | "deny", _) => Some(vote),
+        ("approve" | "deny", _) => std::iter::once(vote).chain(remembered).collect(),
         _ => return Err(Fault(StatusCode::NOT_FOUND, "vote with `approve` or `deny`".to_owned())),
     };
     // In a task of its own: a vote that is recorded has its consequence, also when the operator has gone away.
     let (task, intent) = (Arc::clone(&gate), id.clone());
     let cast = gate.tasks.spawn(async move {
-        if let Some(draft) = cast {
-            let denied = draft.kind == EventType::ApprovalDenied;
-            append(&task, draft).await?;
+        if !cast.is_empty() {
+            let denied = cast.iter().any(|draft| draft.kind == EventType::ApprovalDenied);
+            append(&task, cast).await?;
             ledger::crash::point("vote.recorded");
             if denied {
                 hold::forget(&task, &intent).await;
@@ -94,6 +98,21 @@ pub(super) async fn vote(
     });
     cast.await.map_err(|error| internal(&error))??;
     Ok(Json(shown(&known(&gate, &id)?)))
+}
+
+/// What makes an approval stand for others like it, too: recorded with the vote, or neither is.
+fn remembered(
+    gate: &Gate,
+    operator: &Principal,
+    intent: &Intent,
+    (verdict, remember): (&str, Option<Remember>),
+) -> Result<Option<Draft>, Fault> {
+    let Some(remember) = remember else { return Ok(None) };
+    if verdict != "approve" || intent.state != State::Held {
+        return Err(Fault(StatusCode::BAD_REQUEST, "only the approval of what is held is remembered".to_owned()));
+    }
+    let given = standing::given(gate, intent, &operator.name, &remember);
+    given.map(Some).map_err(|why| Fault(StatusCode::CONFLICT, why))
 }
 
 fn check_vote(gate: &Gate, operator: &Principal, intent: &Intent, given: &VoteBody) -> Result<(), Fault> {
@@ -121,12 +140,7 @@ pub(super) fn check_rationale(rationale: &str) -> Result<(), Fault> {
 /// Whether an operator may vote on an intent at all.
 pub(super) fn check_voter(gate: &Gate, operator: &Principal, intent: &Intent) -> Result<(), Fault> {
     require(operator, Role::Reviewer)?;
-    let registered = gate.principals.named(Kind::Agent, &intent.agent_id).map(|agent| agent.owner);
-    let described = gate.rulebook().rules.manifest(&intent.agent_id).and_then(|manifest| manifest.owner.clone());
-    // An operator of the agent's own name is the agent, as far as anyone who reads the ledger can tell.
-    let own = Some(intent.agent_id.clone());
-    if own.into_iter().chain(registered).chain(described).any(|owner| owner.trim().eq_ignore_ascii_case(&operator.name))
-    {
+    if reviewer::answers_for(gate, &operator.name, &intent.agent_id) {
         return Err(Fault(
             StatusCode::FORBIDDEN,
             "an agent or the owner of an agent cannot vote on its requests".to_owned(),
