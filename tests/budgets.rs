@@ -3,11 +3,12 @@
 
 use std::sync::Barrier;
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::harness::agent::{Agent, Response};
-use crate::harness::gate::{Gate, Plan};
+use crate::harness::gate::{Gate, Plan, within};
 use crate::harness::origin::Origin;
 use crate::harness::world::API;
 
@@ -35,9 +36,17 @@ const DESTINATIONS: &str = "destinations:
     match: { host: api.example, methods: [POST], path: /held }
     effect: write
     policy: holds
+  - key: slow
+    match: { host: api.example, methods: [POST], path: /slow }
+    effect: write
+    policy: slow
+  - key: single
+    match: { host: api.example, methods: [POST], path: /single }
+    effect: write
+    policy: single
 ";
 
-const POLICIES: [(&str, &str); 5] = [
+const POLICIES: [(&str, &str); 7] = [
     ("imports", "auto_approve_under: 50\nbudgets: [{id: rows, of: records, limit: 100, per: [agent], window: day}]\n"),
     (
         "refunds",
@@ -46,6 +55,8 @@ const POLICIES: [(&str, &str); 5] = [
     ("tools", "rate_limits: {per_agent_per_minute: 3}\n"),
     ("few", "require_approval: never\nrate_limits: {per_destination_per_hour: 2}\n"),
     ("holds", "require_approval: always\nrate_limits: {per_agent_per_day: 1}\n"),
+    ("slow", "require_approval: always\nrate_limits: {per_agent_per_minute: 1}\n"),
+    ("single", "require_approval: always\ndedupe_seconds: 600\n"),
 ];
 
 #[test]
@@ -59,11 +70,16 @@ fn h26_a_batch_split_into_ten_requests_does_not_pass() {
     assert_eq!(refused.code(), "over_limit");
     let seconds: u64 = refused.header("retry-after").unwrap().parse().unwrap();
     assert!((80_000..=90_000).contains(&seconds), "{seconds}");
-    let recorded = gate.event("request.refused", &refused.correlation());
-    assert_eq!(
-        (recorded["data"]["code"].as_str(), recorded["agent_id"].as_str()),
-        (Some("over_limit"), Some("default"))
-    );
+    // Lost on the ledger, decided again with that fact: the entry says which rule of which policy denied what.
+    let recorded = gate.event("decision.denied", &refused.correlation());
+    let (data, rule) = (&recorded["data"], &recorded["data"]["rules"][0]);
+    assert_eq!((data["code"].as_str(), recorded["agent_id"].as_str()), (Some("over_limit"), Some("default")));
+    assert_eq!((recorded["dest_key"].as_str(), data["policy"].as_str()), (Some("crm.import"), Some("imports")));
+    assert_eq!((rule["rule"].as_str(), rule["verdict"].as_str()), (Some("imports/limits"), Some("deny")));
+    assert_eq!((data["policy_hash"].as_str().unwrap().len(), data["measured"]["records"].as_str()), (64, Some("15")));
+    assert_eq!((refused.text_at("/rule").as_str(), refused.text_at("/policy").as_str()), ("imports/limits", "imports"));
+    let explained = gate.writ(&["explain", "--recorded", &refused.correlation()]);
+    assert!(explained.code == 2 && explained.out.contains("`budgets/rows` has no room for 15 now"), "{explained:?}");
     assert_eq!((import(&other).status, origin.hits().len()), (200, 7), "the budget is for each agent");
 
     // Ten rows are left: they still fit, and nothing after them, in whatever way the gate goes down.
@@ -111,6 +127,8 @@ fn the_same_side_effect_is_not_had_twice() {
     for again in [post(&agent, "/refund", &refund), post(&other, "/refund", &refund)] {
         assert_eq!((again.status, again.code().as_str()), (409, "duplicate_blocked"));
         assert!(again.text_at("/detail").contains(&first.correlation()));
+        let recorded = gate.event("decision.denied", &again.correlation());
+        assert_eq!(recorded["data"]["rules"][0]["rule"], "refunds/dedupe_seconds");
     }
     assert_eq!(post(&agent, "/refund", &json!({"amount": 2, "of": "p"})).status, 200);
     let gate = gate.kill().start();
@@ -142,7 +160,43 @@ fn each_call_of_a_batch_counts_and_what_is_held_counts_when_it_is_sent() {
     gate.approve(&held[0]);
     assert_eq!((agent.settled(&held[0]).as_str(), origin.hits().len()), ("succeeded", 2));
     gate.writ(&["approve", &held[1], "--rationale", "one more"]);
+    let recorded = gate.wait_for("request.refused", |event| event["intent_id"] == held[1].as_str());
+    let data = &recorded["data"];
+    assert_eq!((data["code"].as_str(), data["policy"].as_str()), (Some("over_limit"), Some("holds")));
+    assert!((80_000..=90_000).contains(&data["retry_after_seconds"].as_u64().unwrap()), "{recorded:#}");
     assert_eq!((agent.status(&held[1]).as_str(), origin.hits().len()), ("approved", 2), "approval is no budget");
+}
+
+/// It takes the minute that its limit is for.
+#[test]
+fn what_was_approved_goes_out_by_itself_when_there_is_room() {
+    let (origin, gate) = api();
+    let agent = gate.agent();
+    let held: Vec<String> = (0..2).map(|of| post(&agent, "/slow", &json!({"of": of})).text_at("/intentId")).collect();
+    gate.approve(&held[0]);
+    assert_eq!(agent.settled(&held[0]), "succeeded");
+    gate.writ(&["approve", &held[1], "--rationale", "when it may"]);
+    gate.wait_for("request.refused", |event| event["intent_id"] == held[1].as_str());
+    assert_eq!((agent.status(&held[1]).as_str(), origin.hits().len()), ("approved", 1));
+    let sent = within(Duration::from_secs(90), || (origin.hits().len() == 2).then(|| agent.settled(&held[1])));
+    assert_eq!(sent.as_deref(), Some("succeeded"));
+    gate.assert_verifies();
+}
+
+/// A person approved both; the second would repeat what the first has done.
+#[test]
+fn an_approved_duplicate_ends_as_denied() {
+    let (origin, gate) = api();
+    let (agent, other) = (gate.agent(), gate.add_agent("other", "ops"));
+    let held: Vec<String> =
+        [&agent, &other].map(|agent| post(agent, "/single", &json!({})).text_at("/intentId")).into();
+    gate.approve(&held[0]);
+    assert_eq!(agent.settled(&held[0]), "succeeded");
+    gate.writ(&["approve", &held[1], "--rationale", "not looked closely"]);
+    let denied = gate.wait_for("decision.denied", |event| event["intent_id"] == held[1].as_str());
+    assert_eq!(denied["data"]["rules"][0]["rule"], "single/dedupe_seconds", "{denied:#}");
+    assert_eq!((other.status(&held[1]).as_str(), origin.hits().len()), ("blocked", 1));
+    gate.assert_verifies();
 }
 
 #[test]
@@ -160,7 +214,14 @@ fn a_kill_switch_stops_at_once_and_for_as_long_as_it_is_on() {
     gate.succeeds(&["kill", "on", "--agent", "default", "--rationale", "it misbehaves"]);
     let stopped = refund(&agent, "a");
     assert_eq!((stopped.status, stopped.code().as_str()), (403, "kill_switch"));
-    assert_eq!(gate.event("request.refused", &stopped.correlation())["data"]["detail"], "agent `default`");
+    let recorded = gate.event("request.refused", &stopped.correlation());
+    let (data, rules) = (&recorded["data"], &recorded["data"]["rules"]);
+    assert_eq!((data["detail"].as_str(), data["policy"].as_str()), (Some("agent `default`"), Some("refunds")));
+    assert_eq!(
+        (rules[0]["rule"].as_str(), rules[1]["rule"].as_str()),
+        (Some("kill_switch"), Some("refunds/require_approval"))
+    );
+    assert_eq!(data["policy_hash"].as_str().unwrap().len(), 64);
     assert_eq!(post(&agent, "/held", &json!({"n": 2})).code(), "kill_switch", "nothing new waits either");
     gate.writ(&["approve", &waiting, "--rationale", "approved, but stopped"]);
     assert_eq!((agent.status(&waiting).as_str(), origin.hits().len()), ("approved", 0));

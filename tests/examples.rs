@@ -19,7 +19,8 @@ fn the_examples_in_deploy_are_valid() {
         let copy = empty();
         copy_yaml(&example, &copy.home());
         let checked = copy.writ(&["check"]);
-        assert_eq!(checked.code, 0, "{}: {}", example.display(), checked.err);
+        assert_eq!(checked.code, 0, "{}: {}", example.display(), checked.out);
+        assert_cases_hold(&copy);
     }
 }
 
@@ -28,6 +29,13 @@ fn the_starter_files_are_valid() {
     let plan = setup::starter_files().fold(empty(), |plan, (path, text)| plan.file(path.to_str().unwrap(), text));
     let checked = plan.writ(&["check"]);
     assert_eq!((checked.code, checked.out.starts_with("valid: ")), (0, true), "{checked:?}");
+    assert_cases_hold(&plan);
+}
+
+/// The cases that are shipped with policies say what these do.
+fn assert_cases_hold(plan: &Plan) {
+    let tested = plan.writ(&["policy", "test"]);
+    assert_eq!(tested.code, 0, "{}{}", tested.out, tested.err);
 }
 
 /// A home without any configuration.

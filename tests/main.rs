@@ -37,6 +37,8 @@ mod limits;
 #[cfg(test)]
 mod order;
 #[cfg(test)]
+mod reload;
+#[cfg(test)]
 mod replies;
 #[cfg(test)]
 mod restart;
@@ -45,8 +47,12 @@ mod reverse;
 #[cfg(test)]
 mod secrets;
 #[cfg(test)]
+mod shadow;
+#[cfg(test)]
 mod standing;
 #[cfg(test)]
 mod start;
 #[cfg(test)]
 mod starter;
+#[cfg(test)]
+mod tools;

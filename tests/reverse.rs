@@ -163,7 +163,7 @@ fn a_reverse_door_without_routes_or_beside_another_is_not_opened() {
         ("reverse: { routes: [{ prefix: /a, upstrem: 'https://a.example' }] }\n", "upstrem"),
     ] {
         let checked = Plan::new().file("writ.yaml", text).writ(&["check"]);
-        assert_eq!((checked.code, checked.err.contains(words)), (3, true), "{text}: {checked:?}");
+        assert_eq!((checked.code, checked.out.contains(words)), (3, true), "{text}: {checked:?}");
     }
 }
 

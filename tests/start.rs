@@ -81,7 +81,7 @@ fn unknown_and_repeated_keys_are_named_with_file_and_line() {
         let place = format!("{}:{line}", plan.home().join(name).display());
         refused(&plan, &[&place]);
         let checked = plan.writ(&["check"]);
-        assert!(checked.code == 3 && checked.err.contains(&place), "{name}: {checked:?}");
+        assert!(checked.code == 3 && checked.out.contains(&place), "{name}: {checked:?}");
     }
 }
 

@@ -37,7 +37,7 @@ fn rules(destinations: usize, policies: usize) -> Rules {
         );
     }
     let policies: Vec<_> = (0..policies).map(|number| (format!("p{number}"), source(POLICY.to_owned()))).collect();
-    Rules::load(&source(list), &policies, &BTreeSet::new(), None).unwrap_or_else(|errors| panic!("{errors:?}"))
+    Rules::load(&source(list), &policies, Some(&BTreeSet::new()), None).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
 fn facts(host: usize) -> Facts {
@@ -55,6 +55,7 @@ fn facts(host: usize) -> Facts {
         body: Body::new(body.into()),
         votes: Vec::new(),
         unanswered: false,
+        lost: Vec::new(),
     }
 }
 

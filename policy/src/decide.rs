@@ -5,8 +5,10 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 
 use jiff::{SignedDuration, Timestamp};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::approval;
@@ -33,7 +35,7 @@ pub enum Decision {
 }
 
 /// What one rule says; ordered, the strictest is the greatest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
     /// Send it.
@@ -86,12 +88,14 @@ pub struct Basis {
     pub dlp: Option<String>,
     /// How risky the request is; none when no destination matches.
     pub risk: Option<Risk>,
+    /// What its policy would have decided, where that is not enforced and the request is sent all the same.
+    pub shadow: Option<Verdict>,
     /// The intent digest, see [`Facts::digest`]; with an empty destination key when none matches.
     pub digest: String,
 }
 
 /// What becomes of a held request that nobody decides on in time.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NoResponse {
     /// It is sent when its risk is low, and ends otherwise.
@@ -151,6 +155,18 @@ struct Terms<'r> {
     expiry: SignedDuration,
     no_response: NoResponse,
     alone: Option<&'static str>,
+}
+
+// === impl Verdict ===
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allow",
+            Self::Hold => "hold",
+            Self::Deny => "deny",
+        })
+    }
 }
 
 // === impl NoResponse ===
@@ -288,6 +304,7 @@ impl Rules {
     ) -> Decision {
         let holding = Terms::of(&judged);
         judged.sort_by_key(|call| Reverse((call.verdict(), call.risk.as_ref().map(|risk| risk.score))));
+        let shadow = shadow(facts, &judged);
         let several = judged.len() > 1;
         let mut rules = Vec::new();
         for call in &mut judged {
@@ -295,8 +312,11 @@ impl Rules {
             let named = |rule: Match| Match { reason: format!("`{key}`: {}", rule.reason), ..rule };
             rules.extend(said.into_iter().map(|rule| if several { named(rule) } else { rule }));
         }
-        let reservations = judged.iter_mut().flat_map(|call| std::mem::take(&mut call.reservations)).collect();
-        let dedupe = judged.iter().filter_map(|call| call.policy?.dedupe).max();
+        // What would not have been allowed takes nothing of the limits of a policy that is not enforced.
+        let limiting = |call: &&mut Judged<'_>| shadow.is_none() || !call.tried;
+        let reservations =
+            judged.iter_mut().filter(limiting).flat_map(|call| std::mem::take(&mut call.reservations)).collect();
+        let dedupe = judged.iter_mut().filter(limiting).filter_map(|call| call.policy?.dedupe).max();
         let Some(strictest) = judged.into_iter().next() else {
             return Decision::Deny(Denial { basis: self.unknown(facts) });
         };
@@ -307,15 +327,16 @@ impl Rules {
         rules.sort_by_key(|rule| Reverse(rule.verdict));
         let key = strictest.key.clone();
         let manifest_hash = self.manifest(&facts.agent).map(|manifest| manifest.hash.clone());
-        let basis = Basis { rules, manifest_hash, ..strictest.into_basis(self.destinations_hash(), digest) };
+        let basis = Basis { rules, manifest_hash, shadow, ..strictest.into_basis(self.destinations_hash(), digest) };
         let grant = |basis, votes, standing: Option<&Standing>| {
             let once = dedupe
                 .map(|seconds| Once { key: format!("dedupe/{}/{}", destination.key, facts.side_effect()), seconds });
-            let credential = destination.credential.clone();
+            let credential = destination.credential.clone().filter(|_| shadow.is_none());
             let standing = standing.map(|standing| standing.id.clone());
             Decision::Allow(Grant { basis, destination: key, credential, votes, standing, reservations, once })
         };
         match (basis.rules.first().map(|rule| rule.verdict), holding) {
+            (Some(_), _) if shadow.is_some() => grant(basis, Vec::new(), None),
             (Some(Verdict::Allow), _) => grant(basis, Vec::new(), None),
             (Some(Verdict::Hold), Some(terms)) => ask_reviewers(basis, &terms, (facts, standing), grant),
             (Some(Verdict::Deny) | None, _) | (Some(Verdict::Hold), None) => Decision::Deny(Denial { basis }),
@@ -342,6 +363,7 @@ impl Rules {
             measured: BTreeMap::new(),
             dlp: None,
             risk: None,
+            shadow: None,
             digest: facts.digest(""),
         }
     }
@@ -361,6 +383,15 @@ impl<'r> Terms<'r> {
             alone: standing::alone(judged),
         })
     }
+}
+
+/// What is passed over: everything that keeps the calls from being allowed, when only policies that are not enforced
+/// say it. What a person was asked about stays theirs to decide.
+fn shadow(facts: &Facts, judged: &[Judged<'_>]) -> Option<Verdict> {
+    let asked = !facts.votes.is_empty() || facts.unanswered;
+    let strictest = judged.iter().filter_map(Judged::verdict).max().filter(|verdict| *verdict > Verdict::Allow)?;
+    let enforced = judged.iter().filter_map(|call| call.enforced).max().unwrap_or(Verdict::Allow);
+    (!asked && enforced == Verdict::Allow).then_some(strictest)
 }
 
 /// A held request becomes a grant when enough approvals count.

@@ -3,9 +3,11 @@
 //! Counts and amounts are compared as they are written, never through binary floating point, which would read
 //! `9007199254740993` and `0.1` as their neighbours.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Deserialize, Deserializer, Visitor};
 
 use crate::json::Unreadable;
@@ -122,6 +124,21 @@ impl<'de> Deserialize<'de> for Decimal {
         }
 
         deserializer.deserialize_str(Read)
+    }
+}
+
+impl JsonSchema for Decimal {
+    fn schema_name() -> Cow<'static, str> {
+        "Decimal".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "an exact number, zero or greater",
+            "type": ["number", "string"],
+            "minimum": 0,
+            "pattern": "^[0-9]+(\\.[0-9]+)?$",
+        })
     }
 }
 

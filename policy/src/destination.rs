@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use ipnet::IpNet;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::authority::{Authority, Scheme};
@@ -20,7 +21,7 @@ use crate::profile::Profile;
 use crate::yaml::{Step, below};
 
 /// What a request does at its destination.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Effect {
     /// Changes something in a system of someone else.
@@ -97,7 +98,7 @@ impl Destination {
     pub(crate) fn compile(
         entry: DestinationEntry,
         at: usize,
-        credentials: &BTreeSet<String>,
+        credentials: Option<&BTreeSet<String>>,
         faults: &mut Faults<'_>,
     ) -> Self {
         let endpoints = endpoints(&entry, at, faults);
@@ -189,6 +190,12 @@ impl Destination {
     /// The hosts it can match, as written canonically: a name, an address, or `*.name`.
     pub fn hosts(&self) -> impl Iterator<Item = String> {
         self.matches.iter().map(Pattern::host)
+    }
+
+    /// Where the value of a name is measured, here or in a call.
+    pub(crate) fn measured_at(&self, name: &str) -> Option<String> {
+        let measured = self.with_calls().flat_map(Self::measures).find(|(measured, _)| *measured == name);
+        measured.map(|(_, measure)| measure.written.clone())
     }
 
     /// Whether some request with one of these methods and such a path can come here.
@@ -292,11 +299,11 @@ fn check_entry(entry: &DestinationEntry, at: usize, faults: &mut Faults<'_>) {
 
 fn check_credential(
     credential: &str,
-    known: &BTreeSet<String>,
+    known: Option<&BTreeSet<String>>,
     endpoints: &BTreeSet<(Scheme, u16)>,
     note: &mut dyn FnMut(Code, String, &str),
 ) {
-    if !known.contains(credential) {
+    if known.is_some_and(|known| !known.contains(credential)) {
         let message = format!("there is no credential `{credential}`");
         note(Code::UnknownCredential, message, "add it to the credentials file or correct the name");
     }

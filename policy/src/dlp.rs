@@ -52,6 +52,11 @@ impl Dlp {
         (!groups.is_empty()).then(|| Self { hash: sha256_hex(describe(&groups).as_bytes()), groups })
     }
 
+    /// The keys of a policy that it comes from.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &'static str> {
+        self.groups.iter().map(|group| group.field)
+    }
+
     /// Looks at every text of the request.
     pub(crate) fn find(&self, case: &Case<'_>) -> Findings {
         let texts = case.texts()?;

@@ -2,14 +2,17 @@
 //!
 //! What is read here is only shape; what it means is checked where it is compiled. No key may be silently ignored.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 
 use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value, json};
 
 use crate::authority::Scheme;
 use crate::destination::Effect;
@@ -26,13 +29,13 @@ pub struct Source {
 }
 
 /// `destinations.yaml`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DestinationsFile {
     pub(crate) destinations: Vec<DestinationEntry>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DestinationEntry {
     pub(crate) key: String,
@@ -44,6 +47,7 @@ pub(crate) struct DestinationEntry {
     pub(crate) schemes: Option<Vec<Scheme>>,
     pub(crate) ports: Option<Vec<u16>>,
     #[serde(default)]
+    #[schemars(with = "Vec<String>")]
     pub(crate) addresses: Vec<IpNet>,
     pub(crate) roots: Option<String>,
     pub(crate) max_body: Option<Octets>,
@@ -61,7 +65,7 @@ pub(crate) struct DestinationEntry {
 pub(crate) struct ProfileEntry(pub(crate) BTreeMap<ProfileKind, BTreeMap<String, MeasureEntry>>);
 
 /// What calls in a request mean, by the protocol they are written in.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CallsEntry {
     pub(crate) graphql: Option<BTreeMap<String, CallEntry>>,
@@ -70,7 +74,7 @@ pub(crate) struct CallsEntry {
 }
 
 /// What is its own of a call; everything else is as its destination has it.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CallEntry {
     pub(crate) effect: Effect,
@@ -79,7 +83,7 @@ pub(crate) struct CallEntry {
     pub(crate) profile: Option<ProfileEntry>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct MatchEntry {
     pub(crate) host: String,
@@ -95,7 +99,7 @@ pub(crate) enum MeasureEntry {
 }
 
 /// An amount, and how it is written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AmountEntry {
     pub(crate) from: String,
@@ -150,6 +154,40 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     }
 }
 
+impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
+    fn schema_name() -> Cow<'static, str> {
+        format!("OneOrMany{}", T::schema_name()).into()
+    }
+
+    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
+        let one = schemas.subschema_for::<T>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+    }
+}
+
+// === impl ProfileEntry ===
+
+impl JsonSchema for ProfileEntry {
+    fn schema_name() -> Cow<'static, str> {
+        "ProfileEntry".into()
+    }
+
+    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
+        let place = schemas.subschema_for::<MeasureEntry>();
+        let fields = |kind: ProfileKind| {
+            let fields: Map<String, Value> = kind.field_names().map(|name| (name.to_owned(), json!(place))).collect();
+            json!({ "type": "object", "properties": fields, "additionalProperties": false })
+        };
+        let kinds: Map<String, Value> = ProfileKind::ALL.iter().map(|kind| (kind.to_string(), fields(*kind))).collect();
+        json_schema!({
+            "description": "one profile, and where its fields stand",
+            "type": "object",
+            "properties": kinds,
+            "additionalProperties": false,
+        })
+    }
+}
+
 // === impl MeasureEntry ===
 
 impl<'de> Deserialize<'de> for MeasureEntry {
@@ -182,6 +220,20 @@ impl<'de> Deserialize<'de> for MeasureEntry {
     }
 }
 
+impl JsonSchema for MeasureEntry {
+    fn schema_name() -> Cow<'static, str> {
+        "MeasureEntry".into()
+    }
+
+    fn json_schema(schemas: &mut SchemaGenerator) -> Schema {
+        let amount = schemas.subschema_for::<AmountEntry>();
+        json_schema!({
+            "description": "a place such as `json:/total`, a list of places, or a place with the unit of the amount there",
+            "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }, amount],
+        })
+    }
+}
+
 // === impl MinorUnits ===
 
 impl<'de> Deserialize<'de> for MinorUnits {
@@ -205,6 +257,20 @@ impl<'de> Deserialize<'de> for MinorUnits {
         }
 
         deserializer.deserialize_any(Read)
+    }
+}
+
+impl JsonSchema for MinorUnits {
+    fn schema_name() -> Cow<'static, str> {
+        "MinorUnits".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let digits = json_schema!({ "type": "integer", "minimum": 0 });
+        json_schema!({
+            "description": "how many digits are behind the point: always, or for each currency",
+            "anyOf": [digits, { "type": "object", "additionalProperties": digits }],
+        })
     }
 }
 
@@ -232,6 +298,21 @@ impl<'de> Deserialize<'de> for Octets {
         }
 
         deserializer.deserialize_any(Read)
+    }
+}
+
+impl JsonSchema for Octets {
+    fn schema_name() -> Cow<'static, str> {
+        "Octets".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "a number of octets, or a size such as `64 MiB`",
+            "type": ["integer", "string"],
+            "minimum": 0,
+            "pattern": "^[0-9]+ (KiB|MiB|GiB)$",
+        })
     }
 }
 

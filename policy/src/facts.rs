@@ -12,6 +12,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 
 use crate::authority::Authority;
+use crate::limit::Lost;
 
 /// A request body with its digest, computed once.
 #[derive(Clone)]
@@ -41,6 +42,8 @@ pub struct Facts {
     pub votes: Vec<Vote>,
     /// Whether it was held and the time to answer is over.
     pub unanswered: bool,
+    /// What a grant for it was refused for on the ledger, because others were quicker.
+    pub lost: Vec<Lost>,
 }
 
 /// What one reviewer said about a held request.
@@ -122,7 +125,8 @@ impl fmt::Debug for Body {
 
 impl Facts {
     /// The intent digest: SHA-256 in lower-case hex over the canonical JSON (RFC 8785) of agent, method, authority,
-    /// path, query, headers, body digest and destination key. Votes, and that time is over, are no part of it: they are about it.
+    /// path, query, headers, body digest and destination key. Votes, that time is over and what was lost are no part of it:
+    /// they are about it.
     pub fn digest(&self, destination: &str) -> String {
         let digested = Digested {
             agent: &self.agent,
@@ -178,6 +182,7 @@ mod tests {
             body: Body::new(Bytes::from_static(b"{}")),
             votes: Vec::new(),
             unanswered: false,
+            lost: Vec::new(),
         }
     }
 

@@ -30,8 +30,10 @@ macro_rules! codes {
 }
 
 codes! {
-    /// The credential's template has no place for the secret, or a name that cannot carry one.
-    BadInjection = "bad_injection",
+    /// An entry of the credentials that cannot be used.
+    BadCredential = "bad_credential",
+    /// A door that cannot be opened as it is written.
+    BadDoor = "bad_door",
     /// A way to measure a value that there is not.
     BadExtractor = "bad_extractor",
     /// A path of a body field that cannot be read.
@@ -48,8 +50,8 @@ codes! {
     BadPath = "bad_path",
     /// A regular expression that cannot be compiled within bounds.
     BadPattern = "bad_pattern",
-    /// A reference to a secret that names no place.
-    BadReference = "bad_reference",
+    /// A provider of secrets that cannot be used.
+    BadProvider = "bad_provider",
     /// A point in time or an hour that cannot be read.
     BadTime = "bad_time",
     /// A type of body that there is not.
@@ -58,14 +60,20 @@ codes! {
     BadValue = "bad_value",
     /// A time zone that is not in the IANA database.
     BadZone = "bad_zone",
+    /// A variable of the environment that is no value for its setting.
+    BadVariable = "bad_variable",
     /// The file begins with a byte order mark.
     ByteOrderMark = "byte_order_mark",
+    /// Of another system: it means something else here.
+    Changed = "changed",
     /// Two rules with the same conditions that say different things.
     ContradictingRules = "contradicting_rules",
     /// A credential would go to a host that its own list does not have.
     CredentialHost = "credential_host",
     /// A credential would travel without TLS.
     CredentialOverHttp = "credential_over_http",
+    /// Of another system: it did nothing there.
+    DeadLine = "dead_line",
     /// Two destinations have one key.
     DuplicateDestination = "duplicate_destination",
     /// Two entries of a list are the same.
@@ -84,22 +92,32 @@ codes! {
     EmptyText = "empty_text",
     /// A window of time without any time in it.
     EmptyWindow = "empty_window",
+    /// Of another system: it let through what it seems to stop.
+    FailOpen = "fail_open",
     /// An environment changes what it cannot change.
     FixedKey = "fixed_key",
     /// The id in a file is not the file's name.
     IdMismatch = "id_mismatch",
+    /// Of another system: it is not taken over.
+    LeftOut = "left_out",
     /// A pattern stands for everything, where that would make its rule meaningless.
     MatchesAll = "matches_all",
     /// A rule or entry that no request can match.
     MatchesNothing = "matches_nothing",
     /// A YAML merge key.
     MergeKey = "merge_key",
+    /// A file or folder that has to be there is not, or cannot be read.
+    MissingFile = "missing_file",
     /// A key that has to be there is not.
     MissingKey = "missing_key",
+    /// A policy is not enforced for the time being.
+    NotEnforced = "not_enforced",
     /// A rule needs a value that the destination does not measure.
     NotMeasured = "not_measured",
     /// A number that is infinite or not a number.
     NotFinite = "not_finite",
+    /// A field that another field of the policy keeps from ever deciding.
+    NeverDecides = "never_decides",
     /// A check that checks nothing, or a limit without a number.
     NothingChecked = "nothing_checked",
     /// A number, time or size outside of its range.
@@ -110,14 +128,16 @@ codes! {
     SecondDocument = "second_document",
     /// Two rules that say the same under the same conditions.
     RepeatedRule = "repeated_rule",
-    /// A host pattern under which strangers have names.
-    SharedSuffix = "shared_suffix",
+    /// A file or folder that others may change or read.
+    SharedFile = "shared_file",
     /// A hold or a deny that would stop to hold or to deny.
     StrictExpires = "strict_expires",
     /// No YAML.
     Syntax = "syntax",
     /// A YAML tag.
     Tag = "tag",
+    /// A policy that decides about payments is not enforced.
+    ShadowPayment = "shadow_payment",
     /// Limits that contradict each other.
     ThresholdsReversed = "thresholds_reversed",
     /// Two destinations match the same requests with equal right.
@@ -144,6 +164,8 @@ codes! {
     UnreachableRule = "unreachable_rule",
     /// The policy of a destination does not list it.
     UnlistedDestination = "unlisted_destination",
+    /// A credential that no destination uses.
+    UnusedCredential = "unused_credential",
     /// A policy that no destination uses.
     UnusedPolicy = "unused_policy",
     /// A key or item without a value.
@@ -152,9 +174,21 @@ codes! {
     WrongType = "wrong_type",
 }
 
+/// Whether a fault keeps a file from being loaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Severity {
+    /// It does: nothing of it is put in force.
+    Error,
+    /// It does not, but someone should look at it.
+    Warning,
+}
+
 /// One thing wrong with a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fault {
+    /// Whether it keeps the file from being loaded.
+    pub severity: Severity,
     /// What kind of fault it is.
     pub code: Code,
     /// The file's path.
@@ -167,17 +201,17 @@ pub struct Fault {
     pub message: String,
     /// What to do about it.
     pub remedy: String,
-    /// The line itself.
+    /// The line itself, unless it may hold a secret.
     pub snippet: Option<String>,
 }
 
-/// Why configuration is refused: everything found wrong, at least one fault.
+/// Why configuration is refused: everything found wrong, at least one error.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Invalid(pub Vec<Fault>);
 
 /// Everything found wrong with one file.
 #[derive(Debug)]
-pub(crate) struct Faults<'a> {
+pub struct Faults<'a> {
     source: &'a Source,
     found: Vec<Fault>,
     /// The environment whose policy is looked at, which has some keys of its own.
@@ -206,8 +240,32 @@ impl Fault {
     pub(crate) fn new(source: &Source, at: Option<(usize, usize)>, code: Code, message: &str, remedy: &str) -> Self {
         let (line, column) = at.unzip();
         let snippet = line.and_then(|line| source.text.lines().nth(line.checked_sub(1)?)).map(shorten);
-        let (message, remedy) = (message.to_owned(), remedy.to_owned());
-        Self { code, file: source.name.clone(), line, column, message, remedy, snippet }
+        Self { line, column, snippet, ..Self::about(&source.name, code, message, remedy) }
+    }
+
+    /// An error about a file as a whole.
+    pub fn about(file: &str, code: Code, message: &str, remedy: &str) -> Self {
+        Self {
+            severity: Severity::Error,
+            code,
+            file: file.to_owned(),
+            line: None,
+            column: None,
+            message: message.to_owned(),
+            remedy: remedy.to_owned(),
+            snippet: None,
+        }
+    }
+
+    /// The same from a sentence that says the remedy after a `; `.
+    pub fn told(file: &str, code: Code, text: &str) -> Self {
+        let (message, remedy) = told(text);
+        Self::about(file, code, message, remedy)
+    }
+
+    /// The same without its line: for files in which somebody may have written a secret.
+    pub fn without_snippet(self) -> Self {
+        Self { snippet: None, ..self }
     }
 }
 
@@ -238,7 +296,8 @@ impl std::error::Error for Invalid {}
 // === impl Faults ===
 
 impl<'a> Faults<'a> {
-    pub(crate) fn new(source: &'a Source) -> Self {
+    /// Nothing is wrong with `source` yet.
+    pub fn new(source: &'a Source) -> Self {
         Self { source, found: Vec::new(), environment: None }
     }
 
@@ -252,8 +311,8 @@ impl<'a> Faults<'a> {
         self.environment = None;
     }
 
-    /// Notes a fault at the node that `path` leads to.
-    pub(crate) fn note(&mut self, path: &[Step<'_>], code: Code, message: impl fmt::Display, remedy: &str) {
+    /// Notes an error at the node that `path` leads to.
+    pub fn note(&mut self, path: &[Step<'_>], code: Code, message: impl fmt::Display, remedy: &str) {
         // Finding the line reads the file once more; nobody corrects more than this at a time.
         if self.found.len() >= MAX_FAULTS {
             return;
@@ -277,13 +336,26 @@ impl<'a> Faults<'a> {
         self.note(path, flaw.code, flaw.message, flaw.remedy);
     }
 
+    /// Notes an error from a sentence that says the remedy after a `; `.
+    pub fn tell(&mut self, path: &[Step<'_>], code: Code, text: &str) {
+        let (message, remedy) = told(text);
+        self.note(path, code, message, remedy);
+    }
+
+    /// Notes what someone should look at, at the node that `path` leads to.
+    pub fn warn(&mut self, path: &[Step<'_>], code: Code, message: impl fmt::Display, remedy: &str) {
+        let before = self.found.len();
+        self.note(path, code, message, remedy);
+        self.found.iter_mut().skip(before).for_each(|fault| fault.severity = Severity::Warning);
+    }
+
     /// Takes over faults that were found elsewhere.
-    pub(crate) fn extend(&mut self, faults: Vec<Fault>) {
+    pub fn extend(&mut self, faults: Vec<Fault>) {
         self.found.extend(faults);
     }
 
     /// Everything noted, from the top of the file to its end.
-    pub(crate) fn into_vec(mut self) -> Vec<Fault> {
+    pub fn into_vec(mut self) -> Vec<Fault> {
         self.found.sort_by_key(|fault| (fault.line, fault.column));
         self.found
     }
@@ -295,6 +367,10 @@ impl<'a> Faults<'a> {
         // A key that is not there is located where the mapping stands that should have it.
         (locate(path.get(..1)?) != locate(&[])).then(|| locate(path)).flatten()
     }
+}
+
+fn told(text: &str) -> (&str, &str) {
+    text.split_once("; ").unwrap_or((text, "correct it"))
 }
 
 /// A line as it can be shown.

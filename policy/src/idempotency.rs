@@ -2,6 +2,7 @@
 //!
 //! Says only what the key is. Whether it was seen before is for whoever keeps the record.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::content::Content;
@@ -12,7 +13,7 @@ use crate::fault::Faults;
 use crate::yaml::{Step, below};
 
 /// `idempotency` of a destination as it is written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IdempotencyEntry {
     key: Option<String>,

@@ -24,6 +24,10 @@ pub(crate) struct Judged<'r> {
     pub(crate) key: String,
     pub(crate) policy: Option<&'r Policy>,
     pub(crate) rules: Vec<Match>,
+    /// Whether its policy is not enforced now.
+    pub(crate) tried: bool,
+    /// The strictest of the rules that are enforced whatever its policy says; none when there are no others.
+    pub(crate) enforced: Option<Verdict>,
     pub(crate) risk: Option<Risk>,
     /// What a grant takes for it.
     pub(crate) reservations: Vec<Reservation>,
@@ -55,6 +59,8 @@ impl Rules {
                 key,
                 policy: None,
                 rules,
+                tried: false,
+                enforced: Some(Verdict::Deny),
                 risk: None,
                 reservations: Vec::new(),
                 readings: Readings::new(),
@@ -73,11 +79,27 @@ impl Rules {
         if rules.is_empty() {
             rules.push(default_rule(destination.effect));
         }
+        let tried = policy.is_some_and(|policy| policy.tried_until(now).is_some());
+        let own = if tried { rules.len() } else { 0 };
         rules.extend(manifest.into_iter().flat_map(|manifest| manifest.judge(destination)));
         rules.extend(call.fault.map(|(verdict, why)| unreadable_calls(verdict, why)));
+        let enforced = rules.iter().skip(own).map(|rule| rule.verdict).max();
         let (profile, effect) = (destination.profile.as_ref().map(|profile| profile.kind), Some(destination.effect));
         let (readings, is_unreadable) = (case.readings, call.fault.is_some());
-        Judged { key, policy, rules, risk, reservations, readings, findings, is_unreadable, effect, profile }
+        Judged {
+            key,
+            policy,
+            rules,
+            tried,
+            enforced,
+            risk,
+            reservations,
+            readings,
+            findings,
+            is_unreadable,
+            effect,
+            profile,
+        }
     }
 }
 
@@ -121,6 +143,7 @@ impl Judged<'_> {
             measured,
             dlp: self.policy.and_then(Policy::dlp_hash).map(str::to_owned),
             risk: self.risk,
+            shadow: None,
             digest,
         }
     }

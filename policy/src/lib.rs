@@ -20,7 +20,7 @@
 //!     .to_owned(),
 //! };
 //! let refunds = Source { name: "policies/refunds.yaml".to_owned(), text: "auto_approve_under: {amount: 5000}".to_owned() };
-//! let rules = Rules::load(&destinations, &[("refunds".to_owned(), refunds)], &BTreeSet::new(), None)?;
+//! let rules = Rules::load(&destinations, &[("refunds".to_owned(), refunds)], Some(&BTreeSet::new()), None)?;
 //!
 //! let facts = Facts {
 //!     agent: "support".to_owned(),
@@ -32,6 +32,7 @@
 //!     body: Body::new("charge=ch_1&amount=9900".into()),
 //!     votes: Vec::new(),
 //!     unanswered: false,
+//!     lost: Vec::new(),
 //! };
 //! let Decision::Hold(hold) = rules.decide(&facts, "2026-01-01T00:00:00Z".parse()?) else { unreachable!() };
 //! assert_eq!(hold.basis.rules[0].rule, "refunds/auto_approve_under");
@@ -56,6 +57,7 @@ mod detector;
 mod dlp;
 mod document;
 mod encoding;
+mod explain;
 mod extract;
 mod facts;
 mod fault;
@@ -82,11 +84,14 @@ mod rpc;
 mod rule;
 mod rules;
 mod scan;
+pub mod schema;
+mod shadow;
 mod spelling;
 mod standing;
 mod template;
 mod texts;
 mod thresholds;
+mod unescape;
 mod views;
 mod window;
 pub mod yaml;
@@ -97,9 +102,10 @@ pub use decide::{Basis, Decision, Denial, Grant, Hold, Match, NoResponse, Verdic
 pub use destination::{Destination, Effect};
 pub use document::Source;
 pub use encoding::{decoded, most_decoded};
+pub use explain::{Considered, Explanation, Fact};
 pub use facts::{Ballot, Body, Facts, Vote};
-pub use fault::{Code, Fault, Invalid};
-pub use limit::{Once, Reservation};
+pub use fault::{Code, Fault, Faults, Invalid, Severity};
+pub use limit::{Lost, Once, Reservation};
 pub use manifest::Manifest;
 pub use profile::ProfileKind;
 pub use risk::{Level, Risk};

@@ -5,12 +5,13 @@
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, Opinion};
 use crate::decimal::Decimal;
 use crate::destination::is_key;
-use crate::facts::sha256_hex;
+use crate::facts::{Facts, sha256_hex};
 use crate::fault::{Code, Faults};
 use crate::json::Unreadable;
 use crate::yaml::{Step, below};
@@ -37,8 +38,17 @@ pub struct Once {
     pub seconds: u32,
 }
 
+/// What a grant was refused for on the ledger, because others had taken it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// There is no room for what it needs of the reservation with this key.
+    Room(String),
+    /// Its side effect was had a short while ago, by the request or intent with this id.
+    Side(String),
+}
+
 /// How long the window of a budget is; a month has 30 days.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Span {
     Minute,
@@ -49,7 +59,7 @@ pub(crate) enum Span {
 }
 
 /// Whom a budget is counted for separately.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Scope {
     Agent,
@@ -59,7 +69,7 @@ pub(crate) enum Scope {
 }
 
 /// How many requests are allowed within a time.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct RateLimitsEntry {
     pub(crate) per_agent_per_minute: Option<u32>,
@@ -71,7 +81,7 @@ pub(crate) struct RateLimitsEntry {
 }
 
 /// How much of something is allowed within a time.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct BudgetEntry {
     pub(crate) id: String,
@@ -144,27 +154,34 @@ impl LimitsOverTime {
         self.0.iter().filter_map(|limit| Some((BUDGETS, limit.of.as_deref()?)))
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// What a grant for this case takes, and what is said where it cannot take it.
     pub(crate) fn reserve(&self, policy: &str, case: &Case<'_>) -> (Vec<Reservation>, Option<Opinion>) {
         let (mut taken, mut over, mut unknown) = (Vec::new(), Vec::new(), Vec::new());
+        let lost = &case.content.facts().lost;
+        let mut full = Vec::new();
         for limit in &self.0 {
             match limit.amount(case) {
                 Ok(amount) if amount > limit.limit => {
                     over.push(format!("{amount} is over the limit of {} of `{}`", limit.limit, limit.name));
                 }
-                Ok(amount) => taken.push(Reservation {
-                    key: limit.key(policy, case),
-                    amount: amount.to_string(),
-                    limit: limit.limit.to_string(),
-                    window_seconds: limit.span.seconds(),
-                }),
+                Ok(amount) => {
+                    let wanted = limit.reservation(policy, case, &amount);
+                    let is_full = lost.contains(&Lost::Room(wanted.key.clone()));
+                    full.extend(is_full.then(|| format!("`{}` has no room for {} now", limit.name, wanted.amount)));
+                    taken.push(wanted);
+                }
                 Err(why) => unknown.push(format!("what `{}` counts cannot be measured: {why}", limit.name)),
             }
         }
-        let opinion = match (over.as_slice(), unknown.as_slice()) {
-            ([], []) => None,
-            ([], unknown) => Some(Opinion::hold(unknown.join(", "), "send the value once, or wait for a reviewer")),
-            (over, _) => Some(Opinion::deny(over.join(", "), "ask for less at once")),
+        let opinion = match (over.as_slice(), full.as_slice(), unknown.as_slice()) {
+            ([], [], []) => None,
+            ([], [], unknown) => Some(Opinion::hold(unknown.join(", "), "send the value once, or wait for a reviewer")),
+            ([], full, _) => Some(Opinion::deny(full.join(", "), "wait until there is room, or ask for less")),
+            (over, _, _) => Some(Opinion::deny(over.join(", "), "ask for less at once")),
         };
         (taken, opinion)
     }
@@ -177,6 +194,15 @@ impl Limit {
         match self.of.as_deref() {
             Some(name) => case.reading(name)?.number(name).cloned(),
             None => Ok(Decimal::from(1)),
+        }
+    }
+
+    fn reservation(&self, policy: &str, case: &Case<'_>, amount: &Decimal) -> Reservation {
+        Reservation {
+            key: self.key(policy, case),
+            amount: amount.to_string(),
+            limit: self.limit.to_string(),
+            window_seconds: self.span.seconds(),
         }
     }
 
@@ -194,6 +220,17 @@ impl Limit {
         }
         if key.len() > MAX_KEY { format!("{policy}/{}", sha256_hex(key.as_bytes())) } else { key }
     }
+}
+
+/// What `dedupe_seconds` says of a request whose side effect was had.
+pub(crate) fn judge_repeated(facts: &Facts) -> Option<Opinion> {
+    facts.lost.iter().find_map(|lost| match lost {
+        Lost::Room(_) => None,
+        Lost::Side(holder) => {
+            let reason = format!("the same was done a short while ago, by `{holder}`");
+            Some(Opinion::deny(reason, "do not repeat it; if it is meant to happen twice, wait"))
+        }
+    })
 }
 
 /// Notes a limit that allows nothing, or that cannot be counted to.

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::decide::{Match, Verdict};
@@ -16,9 +17,9 @@ use crate::profile::ProfileKind;
 use crate::yaml::{self, Step};
 
 /// `agents/NAME.yaml`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct ManifestFile {
+pub(crate) struct ManifestFile {
     name: String,
     owner: Option<String>,
     /// The repository that the agent is built from.
@@ -36,7 +37,7 @@ struct ManifestFile {
 }
 
 /// How much harm an agent may do by what it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Tier {
     Low,

@@ -20,6 +20,8 @@ pub(crate) struct Measure {
     /// With several, the values of all of them that are there.
     extractors: Vec<Extractor>,
     units: Option<Units>,
+    /// Where, as it is written.
+    pub(crate) written: String,
 }
 
 /// How many digits of an amount are behind the point of its major unit.
@@ -65,7 +67,8 @@ impl Measure {
         if extractors.is_empty() {
             return Err(EMPTY);
         }
-        Ok(Self { extractors, units })
+        let unit = if units.is_some() { ", in minor units" } else { "" };
+        Ok(Self { extractors, units, written: format!("{}{unit}", places.join(", ")) })
     }
 
     /// The value of the name in this request, as it may be shown and recorded.

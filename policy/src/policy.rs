@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::allowed_types::AllowedTypes;
 use crate::approval_for::{self, Watched};
@@ -18,13 +18,14 @@ use crate::document::Source;
 use crate::extract::RECIPIENTS;
 use crate::facts::sha256_hex;
 use crate::fault::{Code, Faults};
-use crate::limit::{LimitsOverTime, Reservation};
+use crate::limit::{self, LimitsOverTime, Reservation};
 use crate::policy_file::{FieldCheckEntry, PolicyFile, RequireApproval};
 use crate::profile::ProfileKind;
 use crate::recipients::{self, Recipients};
 use crate::risk::{Risk, RiskLimits};
 use crate::rule::{self, Rule};
 use crate::scan::{Terms, TermsError};
+use crate::shadow::Shadow;
 use crate::template::Templates;
 use crate::texts::{Kind, Place, Text};
 use crate::thresholds::{OVER, Thresholds, UNDER};
@@ -60,6 +61,8 @@ pub(crate) struct Policy {
     profile: Option<ProfileKind>,
     risk: Option<RiskLimits>,
     over_time: LimitsOverTime,
+    /// None when it is enforced.
+    shadow: Option<Shadow>,
 }
 
 /// What a policy says about one request.
@@ -80,7 +83,9 @@ impl Policy {
     /// Compiles a policy file; `id` comes from the file's name.
     pub(crate) fn compile(id: &str, file: PolicyFile, source: &Source, faults: &mut Faults<'_>) -> Self {
         check_file(id, &file, faults);
+        let shadow = Shadow::compile(&file, faults);
         Self {
+            shadow,
             id: id.to_owned(),
             hash: sha256_hex(source.text.as_bytes()),
             environment: None,
@@ -146,12 +151,43 @@ impl Policy {
         rules.extend(risky.map(|opinion| self.speak("risk", opinion)));
         let (reservations, opinion) = self.over_time.reserve(&self.id, case);
         rules.extend(opinion.map(|opinion| self.speak("limits", opinion)));
+        let repeated = self.dedupe.and_then(|_| limit::judge_repeated(case.content.facts()));
+        rules.extend(repeated.map(|opinion| self.speak(DEDUPE, opinion)));
         Judgement { rules, findings, risk: Some(risk), reservations }
+    }
+
+    /// The names of all rules it has, also of those that have nothing to say about a request.
+    pub(crate) fn rule_names(&self) -> Vec<String> {
+        let limits = |key| self.thresholds.names().any(|(limiting, _)| limiting == key);
+        let fields = [
+            ("allowed_types", self.types.is_some()),
+            ("block_if_terms", self.terms.is_some()),
+            ("field_checks", !self.checks.is_empty()),
+            ("require_approval", self.approval.is_some()),
+            (UNDER, limits(UNDER)),
+            (OVER, limits(OVER)),
+            (approval_for::KEY, self.watched.names().next().is_some()),
+            (TEMPLATE, self.templates.is_some()),
+            (PROFILE, self.profile.is_some()),
+            ("limits", !self.over_time.is_empty()),
+            (DEDUPE, self.dedupe.is_some()),
+            (recipients::KEY, self.recipients.is_some()),
+            ("risk", self.risk.is_some()),
+        ];
+        let fields = fields.into_iter().filter(|(_, given)| *given).map(|(field, _)| field.to_owned());
+        let dlp = self.dlp.iter().flat_map(Dlp::fields).map(str::to_owned);
+        let own = self.rules.iter().map(|rule| format!("rules/{}", rule.id));
+        fields.chain(dlp).chain(own).map(|name| format!("{}/{name}", self.id)).collect()
     }
 
     /// The hash of its detectors of sensitive data.
     pub(crate) fn dlp_hash(&self) -> Option<&str> {
         self.dlp.as_ref().map(|dlp| dlp.hash.as_str())
+    }
+
+    /// When it will be enforced, if it is not at `now`.
+    pub(crate) fn tried_until(&self, now: Timestamp) -> Option<Timestamp> {
+        self.shadow.map(|shadow| shadow.until).filter(|until| now < *until)
     }
 
     fn judge_terms(&self, case: &Case<'_>) -> Option<Opinion> {
@@ -207,6 +243,10 @@ impl Policy {
 }
 
 fn check_file(id: &str, file: &PolicyFile, faults: &mut Faults<'_>) {
+    if file.require_approval == Some(RequireApproval::Always) && file.auto_approve_under.is_some() {
+        let message = "`require_approval: always` holds what this would allow";
+        faults.warn(&[Step::Key(UNDER)], Code::NeverDecides, message, "remove one of the two");
+    }
     if file.id.as_deref().is_some_and(|written| written != id) {
         let remedy = "rename the file or correct the id";
         faults.note(&[Step::Key("id")], Code::IdMismatch, "the id differs from the file's name", remedy);
@@ -229,7 +269,7 @@ fn check_file(id: &str, file: &PolicyFile, faults: &mut Faults<'_>) {
     }
     if file.dedupe_seconds.is_some_and(|seconds| !(1..=MAX_DEDUPE).contains(&seconds)) {
         faults.note(
-            &[Step::Key("dedupe_seconds")],
+            &[Step::Key(DEDUPE)],
             Code::OutOfRange,
             "the time is not 1 second to 30 days",
             "choose a time in that range",
@@ -306,9 +346,13 @@ pub(crate) fn check_use(policy: &Policy, users: &BTreeMap<&str, &Destination>, f
             );
         }
     }
+    if policy.shadow.is_some() {
+        Shadow::check_use(users, faults);
+    }
     rule::check_use(&policy.rules, users, faults);
 }
 
+const DEDUPE: &str = "dedupe_seconds";
 const PROFILE: &str = "require_profile";
 const TEMPLATE: &str = "require_approval_if_template_error";
 const DEFAULT_EXPIRY: u32 = 60;

@@ -3,52 +3,81 @@
 //! What is read here is only shape; what it means is checked where it is compiled. No key may be silently ignored.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
-use serde::de::{Error as _, IntoDeserializer, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-use crate::decide::NoResponse;
-use crate::decide::Verdict;
+use crate::decide::{NoResponse, Verdict};
 use crate::decimal::Decimal;
 use crate::limit::{BudgetEntry, RateLimitsEntry};
 use crate::profile::ProfileKind;
 
-/// `policies/ID.yaml`, or what one environment changes of it.
-#[derive(Clone, Debug, Default, Deserialize)]
+mod value;
+
+pub(crate) use value::{ApprovalFor, ConditionEntry, Limits, Scalar};
+
+/// A policy, `policies/ID.yaml`, or what one environment changes of it.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct PolicyFile {
+    /// The name of the file without its ending; may be left out.
     pub(crate) id: Option<String>,
+    /// For people.
     pub(crate) description: Option<String>,
+    /// The keys of the destinations that may name this policy; any when absent.
     pub(crate) destinations: Option<Vec<String>>,
+    /// Types of body: `json`, `csv`, a media type, and so on. Everything else is denied.
     pub(crate) allowed_types: Option<Vec<String>>,
+    /// Words and phrases that deny a request, in whatever spelling.
     pub(crate) block_if_terms: Option<Vec<String>>,
+    /// Whether personal data denies a request.
     pub(crate) block_if_pii: Option<bool>,
+    /// Sensitive data that is looked for.
     pub(crate) dlp: Option<DlpEntry>,
+    /// What fields of the body must be.
     pub(crate) field_checks: Option<Vec<FieldCheckEntry>>,
+    /// Rules with conditions of their own.
     pub(crate) rules: Option<Vec<RuleEntry>>,
+    /// Whether every request needs approval, or none.
     pub(crate) require_approval: Option<RequireApproval>,
+    /// Up to these amounts a request is allowed, above it is held. A plain number limits `records`.
     pub(crate) auto_approve_under: Option<Limits>,
+    /// Above these amounts a request is held. A plain number limits `records`.
     pub(crate) require_approval_over: Option<Limits>,
+    /// Measured values that need a reviewer. Plain text is the value of `scope`.
     pub(crate) require_approval_for: Option<ApprovalFor>,
+    /// Whether a template that was not filled in holds a request.
     pub(crate) require_approval_if_template_error: Option<bool>,
+    /// Addresses, `*@domain` or domains; a request to anyone else is denied.
     pub(crate) allowed_recipients: Option<Vec<String>>,
+    /// The profile that every destination of this policy must have, and every request must fit.
     pub(crate) require_profile: Option<ProfileKind>,
+    /// From which risk on a request is held or denied.
     pub(crate) risk: Option<RiskEntry>,
+    /// How many requests are allowed within a time.
     pub(crate) rate_limits: Option<RateLimitsEntry>,
+    /// How much of something is allowed within a time.
     pub(crate) budgets: Option<Vec<BudgetEntry>>,
+    /// For how long the same side effect is not had again.
     pub(crate) dedupe_seconds: Option<u32>,
+    /// How long a held request waits; 60 when absent.
     pub(crate) expiry_minutes: Option<u32>,
+    /// How many reviewers must approve; 1 when absent.
     pub(crate) require_approvals: Option<u32>,
+    /// Groups of operators of whom the reviewers must be.
     pub(crate) approvers: Option<Vec<String>>,
+    /// What becomes of a held request when nobody decides in time.
     pub(crate) on_no_response: Option<NoResponse>,
+    /// `false`: what this policy holds or denies is recorded and sent all the same, without a credential.
+    pub(crate) enforce: Option<bool>,
+    /// When a policy that is not enforced will be, RFC 3339.
+    pub(crate) until: Option<String>,
     /// What differs where the gate's configuration names an environment; each key given replaces the policy's own.
     pub(crate) environments: BTreeMap<String, PolicyFile>,
 }
 
 /// The two values of `require_approval`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RequireApproval {
     Always,
@@ -56,7 +85,7 @@ pub(crate) enum RequireApproval {
 }
 
 /// Which sensitive data is looked for, and what is done about it.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DlpEntry {
     #[serde(default)]
@@ -67,7 +96,7 @@ pub(crate) struct DlpEntry {
 }
 
 /// A pattern of an operator's own.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CustomEntry {
     pub(crate) id: String,
@@ -75,7 +104,7 @@ pub(crate) struct CustomEntry {
 }
 
 /// What is done when sensitive data is found, or cannot be looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum DlpAction {
     Block,
@@ -85,7 +114,7 @@ pub(crate) enum DlpAction {
 }
 
 /// An entry of `field_checks`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct FieldCheckEntry {
     pub(crate) path: String,
@@ -99,7 +128,7 @@ pub(crate) struct FieldCheckEntry {
 }
 
 /// From which risk on a request is held or denied.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RiskEntry {
     pub(crate) hold_at: Option<u32>,
@@ -107,7 +136,7 @@ pub(crate) struct RiskEntry {
 }
 
 /// An entry of `rules`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RuleEntry {
     pub(crate) id: String,
@@ -119,7 +148,7 @@ pub(crate) struct RuleEntry {
 }
 
 /// When a rule applies.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct WhenEntry {
     pub(crate) agents: Option<Vec<String>>,
@@ -133,23 +162,8 @@ pub(crate) struct WhenEntry {
     pub(crate) time: Option<TimeEntry>,
 }
 
-/// What a field of the body must be: a mapping, or the value itself.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ConditionMap {
-    value: Option<Scalar>,
-    one_of: Option<Vec<Scalar>>,
-    pattern: Option<String>,
-    min: Option<Decimal>,
-    max: Option<Decimal>,
-}
-
-/// What a field of the body must be.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ConditionEntry(ConditionMap);
-
 /// A window of time.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TimeEntry {
     pub(crate) days: Option<Vec<Day>>,
@@ -159,7 +173,7 @@ pub(crate) struct TimeEntry {
 }
 
 /// A day of the week.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Day {
     Mon,
@@ -170,22 +184,6 @@ pub(crate) enum Day {
     Sat,
     Sun,
 }
-
-/// A single value that a field is compared with.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Scalar {
-    Bool(bool),
-    Number(Decimal),
-    Text(String),
-}
-
-/// Measured names and the values that need a reviewer; plain text is the value of `scope`.
-#[derive(Clone, Debug)]
-pub(crate) struct ApprovalFor(pub(crate) Vec<(String, Scalar)>);
-
-/// Limits by measured name; a plain number limits `records`.
-#[derive(Clone, Debug)]
-pub(crate) struct Limits(pub(crate) BTreeMap<String, Decimal>);
 
 // === impl PolicyFile ===
 
@@ -220,173 +218,9 @@ impl PolicyFile {
             require_approvals: changes.require_approvals.or(base.require_approvals),
             approvers: changes.approvers.or(base.approvers),
             on_no_response: changes.on_no_response.or(base.on_no_response),
+            enforce: changes.enforce.or(base.enforce),
+            until: changes.until.or(base.until),
             environments: BTreeMap::new(),
         }
-    }
-}
-
-// === impl Scalar ===
-
-impl fmt::Display for Scalar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Bool(truth) => truth.fmt(f),
-            Self::Number(number) => number.fmt(f),
-            Self::Text(text) => f.write_str(text),
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for Scalar {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-
-        impl Visitor<'_> for Read {
-            type Value = Scalar;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text, a number, true or false")
-            }
-
-            fn visit_bool<E: serde::de::Error>(self, truth: bool) -> Result<Scalar, E> {
-                Ok(Scalar::Bool(truth))
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Scalar, E> {
-                Ok(Scalar::Number(Decimal::from(number)))
-            }
-
-            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Scalar, E> {
-                let text = number.to_string();
-                // A float holds 15 decimal digits faithfully; more were perhaps rounded on the way here.
-                let digits = text.bytes().filter(u8::is_ascii_digit).count();
-                Decimal::parse_plain(&text)
-                    .ok()
-                    .filter(|_| digits <= 15)
-                    .map(Scalar::Number)
-                    .ok_or_else(|| E::custom("the number is negative or has too many digits; use `min` and `max`"))
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Scalar, E> {
-                Ok(Scalar::Text(text.to_owned()))
-            }
-        }
-
-        deserializer.deserialize_any(Read)
-    }
-}
-
-// === impl ConditionEntry ===
-
-impl ConditionEntry {
-    /// The same as a field check, of a field that may be missing.
-    pub(crate) fn into_check(self, path: String) -> FieldCheckEntry {
-        let ConditionMap { value, one_of, pattern, min, max } = self.0;
-        let one_of = one_of.or_else(|| value.map(|value| vec![value]));
-        FieldCheckEntry { path, required: false, min, max, max_length: None, pattern, one_of }
-    }
-}
-
-impl<'de> Deserialize<'de> for ConditionEntry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-
-        impl Read {
-            fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ConditionEntry, D::Error> {
-                let value = Some(Scalar::deserialize(deserializer)?);
-                Ok(ConditionEntry(ConditionMap { value, one_of: None, pattern: None, min: None, max: None }))
-            }
-        }
-
-        impl<'de> Visitor<'de> for Read {
-            type Value = ConditionEntry;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value, or a mapping with `value`, `one_of`, `pattern`, `min` or `max`")
-            }
-
-            fn visit_bool<E: serde::de::Error>(self, truth: bool) -> Result<ConditionEntry, E> {
-                Self::value(truth.into_deserializer())
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<ConditionEntry, E> {
-                Self::value(number.into_deserializer())
-            }
-
-            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<ConditionEntry, E> {
-                Self::value(number.into_deserializer())
-            }
-
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<ConditionEntry, E> {
-                Self::value(text.into_deserializer())
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<ConditionEntry, A::Error> {
-                let map = ConditionMap::deserialize(MapAccessDeserializer::new(mapping))?;
-                let once = Some(map).filter(|map| map.value.is_none() || map.one_of.is_none());
-                let error = || A::Error::custom("`value` and `one_of` are both given; keep one of the two");
-                once.map(ConditionEntry).ok_or_else(error)
-            }
-        }
-
-        deserializer.deserialize_any(Read)
-    }
-}
-
-// === impl ApprovalFor ===
-
-impl<'de> Deserialize<'de> for ApprovalFor {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-
-        impl<'de> Visitor<'de> for Read {
-            type Value = ApprovalFor;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a mapping of measured names to values, a list of such, or a value of `scope`")
-            }
-
-            fn visit_str<E: serde::de::Error>(self, scope: &str) -> Result<ApprovalFor, E> {
-                Ok(ApprovalFor(vec![("scope".to_owned(), Scalar::Text(scope.to_owned()))]))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<ApprovalFor, A::Error> {
-                let values = BTreeMap::deserialize(MapAccessDeserializer::new(mapping))?;
-                Ok(ApprovalFor(values.into_iter().collect()))
-            }
-
-            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<ApprovalFor, A::Error> {
-                let entries = Vec::<ApprovalFor>::deserialize(SeqAccessDeserializer::new(list))?;
-                Ok(ApprovalFor(entries.into_iter().flat_map(|entry| entry.0).collect()))
-            }
-        }
-
-        deserializer.deserialize_any(Read)
-    }
-}
-
-// === impl Limits ===
-
-impl<'de> Deserialize<'de> for Limits {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-
-        impl<'de> Visitor<'de> for Read {
-            type Value = Limits;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a number, or a mapping of measured names to numbers")
-            }
-
-            fn visit_u64<E: serde::de::Error>(self, limit: u64) -> Result<Limits, E> {
-                Ok(Limits(BTreeMap::from([("records".to_owned(), Decimal::from(limit))])))
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mapping: A) -> Result<Limits, A::Error> {
-                BTreeMap::deserialize(MapAccessDeserializer::new(mapping)).map(Limits)
-            }
-        }
-
-        deserializer.deserialize_any(Read)
     }
 }

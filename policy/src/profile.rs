@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::content::Content;
@@ -19,7 +20,7 @@ use crate::views;
 use crate::yaml::{Step, below};
 
 /// The profiles there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum ProfileKind {
     /// Records are put into a customer database: `records`, `object`.
     #[serde(rename = "crm.import.v1")]
@@ -67,6 +68,19 @@ enum FieldKind {
 // === impl ProfileKind ===
 
 impl ProfileKind {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::CrmImport,
+        Self::EmailSend,
+        Self::PaymentCharge,
+        Self::PaymentRefund,
+        Self::SocialPublish,
+        Self::SupportReply,
+    ];
+
+    pub(crate) fn field_names(self) -> impl Iterator<Item = &'static str> {
+        self.fields().iter().map(|field| field.name)
+    }
+
     fn fields(self) -> &'static [Field] {
         match self {
             Self::CrmImport => &CRM_IMPORT,

@@ -3,9 +3,11 @@
 //! The score is a sum of weights from the tables below and of nothing else: no history, no chance, no floating point.
 //! What cannot be measured weighs as much as the greatest value.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::case::{Case, Opinion};
 use crate::decimal::Decimal;
@@ -31,18 +33,18 @@ use crate::yaml::Step;
 /// | `amount`: the greatest other number that is measured | 5 from 100 on, 10 from 1,000, 20 from 10,000, 30 from 100,000; 30 when `amount` is unmeasurable |
 /// | `secrets`: finds of built-in rules for secrets | 40; also when the request cannot be searched |
 /// | `data`: finds of rules for personal data and of custom rules | 20 |
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Risk {
     /// The sum of the parts, at most 100.
     pub score: u32,
     /// What the score is called.
     pub level: Level,
     /// The weight of each part that weighs anything, by name.
-    pub parts: BTreeMap<&'static str, u32>,
+    pub parts: BTreeMap<Cow<'static, str>, u32>,
 }
 
 /// What a score is called: low below 30, medium below 60, high below 85, then critical.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Level {
     /// Below 30.
@@ -76,7 +78,8 @@ impl Risk {
             ("effect", effect(case.destination.effect)),
             ("secrets", found(findings, detector::is_secret, SECRETS, SECRETS)),
         ];
-        let parts: BTreeMap<&str, u32> = weights.into_iter().filter(|(_, weight)| *weight > 0).collect();
+        let weights = weights.into_iter().filter(|(_, weight)| *weight > 0);
+        let parts: BTreeMap<_, u32> = weights.map(|(name, weight)| (Cow::Borrowed(name), weight)).collect();
         let score = parts.values().sum::<u32>().min(MAX);
         let level = match score {
             0..30 => Level::Low,
@@ -85,6 +88,19 @@ impl Risk {
             85.. => Level::Critical,
         };
         Self { score, level, parts }
+    }
+}
+
+// === impl Level ===
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Critical => "critical",
+        })
     }
 }
 

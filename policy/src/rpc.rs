@@ -97,6 +97,7 @@ mod tests {
             body: Body::new(body.to_owned().into()),
             votes: Vec::new(),
             unanswered: false,
+            lost: Vec::new(),
         };
         let content = Content::new(&facts);
         let messages = messages(&content)?;

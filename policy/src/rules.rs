@@ -5,11 +5,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use crate::authority::Authority;
 use crate::destination::{Destination, is_key};
 use crate::document::{DestinationsFile, Source};
 use crate::facts::sha256_hex;
-use crate::fault::{Code, Faults, Invalid};
+use crate::fault::{Code, Fault, Faults, Invalid, Severity};
 use crate::index::Index;
 use crate::manifest::{self, Manifest};
 use crate::policy::{self, Policy};
@@ -25,6 +27,7 @@ pub struct Rules {
     manifests: BTreeMap<String, Manifest>,
     destinations_hash: String,
     texts: Vec<(String, Source)>,
+    warnings: Vec<Fault>,
 }
 
 /// A policy's file, compiled as far as it can be read, and what is wrong with it.
@@ -44,7 +47,7 @@ struct Variants {
 
 impl Rules {
     /// Loads a snapshot from the text of the destinations file, the policies (id from the file's name, text), the
-    /// names of the credentials there are, and the environment that the gate is in. The policies of all environments
+    /// names of the credentials there are (none when they are not known), and the environment that the gate is in. The policies of all environments
     /// are checked, whichever it is.
     ///
     /// # Errors
@@ -53,7 +56,7 @@ impl Rules {
     pub fn load(
         destinations: &Source,
         policies: &[(String, Source)],
-        credentials: &BTreeSet<String>,
+        credentials: Option<&BTreeSet<String>>,
         environment: Option<&str>,
     ) -> Result<Self, Invalid> {
         let mut faults = Faults::new(destinations);
@@ -75,7 +78,7 @@ impl Rules {
             found.extend(faults.into_vec());
             policies_by_id.extend(variants.map(|variants| (id.to_owned(), variants.choose(environment))));
         }
-        if !found.is_empty() {
+        if found.iter().any(|fault| fault.severity == Severity::Error) {
             return Err(Invalid(found));
         }
         let sources = std::iter::once(destinations).chain(policies.iter().map(|(_, source)| source));
@@ -86,6 +89,7 @@ impl Rules {
             manifests: BTreeMap::new(),
             destinations_hash: sha256_hex(destinations.text.as_bytes()),
             texts: sources.map(|source| (sha256_hex(source.text.as_bytes()), source.clone())).collect(),
+            warnings: found,
         })
     }
 
@@ -119,6 +123,16 @@ impl Rules {
     /// SHA-256 in hex, text and name of every file loaded, destinations first.
     pub fn texts(&self) -> impl Iterator<Item = (&str, &str, &str)> {
         self.texts.iter().map(|(hash, source)| (hash.as_str(), source.text.as_str(), source.name.as_str()))
+    }
+
+    /// The policies that are not enforced at `now`, and until when.
+    pub fn not_enforced(&self, now: Timestamp) -> impl Iterator<Item = (&str, Timestamp)> {
+        self.policies.values().filter_map(move |policy| Some((policy.id.as_str(), policy.tried_until(now)?)))
+    }
+
+    /// What someone should look at, although the files could be loaded.
+    pub fn warnings(&self) -> &[Fault] {
+        &self.warnings
     }
 
     /// SHA-256 in hex over the bytes of the destinations file.
@@ -183,7 +197,7 @@ impl Variants {
 
 fn compile_destinations(
     file: DestinationsFile,
-    credentials: &BTreeSet<String>,
+    credentials: Option<&BTreeSet<String>>,
     faults: &mut Faults<'_>,
 ) -> Vec<Destination> {
     let mut keys = BTreeSet::new();

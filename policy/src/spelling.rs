@@ -7,6 +7,7 @@ use unicode_normalization::UnicodeNormalization;
 
 use crate::form::{self, Plus};
 use crate::json::Unreadable;
+use crate::unescape::unescape;
 use crate::views;
 
 /// A name as the most lenient parser reads it: the steps to its field, folded. An empty step is any element of a list.
@@ -67,7 +68,7 @@ impl Spelling {
 }
 
 fn steps(name: &str) -> Vec<String> {
-    let decoded = views::unescape(name);
+    let decoded = unescape(name);
     let name = decoded.as_deref().unwrap_or(name);
     let mut name = name.trim_start_matches(is_lead);
     while let Some(rest) = name.strip_prefix("amp;") {

@@ -39,7 +39,7 @@ pub fn read<T: DeserializeOwned>(source: &Source) -> Result<T, Invalid> {
 
 /// What a document says, and everything wrong with its form. What says something in spite of faults, because only keys
 /// in it are unknown, is for finding more faults and never to be put in force.
-pub(crate) fn survey<T: DeserializeOwned>(source: &Source) -> (Option<T>, Vec<Fault>) {
+pub fn survey<T: DeserializeOwned>(source: &Source) -> (Option<T>, Vec<Fault>) {
     let faults = refuse_text(source).map_or_else(|| constructs::refused(source), |fault| vec![fault]);
     if !faults.is_empty() {
         return (None, faults);

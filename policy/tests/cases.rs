@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use policy::{Authority, Ballot, Body, Decision, Facts, Rules, Scheme, Source, Verdict, Vote, yaml};
+use policy::{Authority, Ballot, Body, Decision, Explanation, Facts, Lost, Rules, Scheme, Source, Verdict, Vote, yaml};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -55,13 +55,16 @@ struct Request {
     /// Whether the time to answer is over.
     #[serde(default)]
     unanswered: bool,
+    /// What the ledger had no room for: the key of a reservation, or who had the side effect before, as `by ID`.
+    #[serde(default)]
+    lost: Vec<String>,
     expect: Expected,
 }
 
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Expected {
-    decision: String,
+    decision: Verdict,
     /// The rule that speaks first, which is the strictest.
     rule: String,
     destination: Option<String>,
@@ -70,6 +73,10 @@ struct Expected {
     #[serde(default)]
     measured: BTreeMap<String, String>,
     risk: Option<u32>,
+    /// What the policy would have decided, where it is not enforced.
+    shadow: Option<Verdict>,
+    /// The credential of a grant; empty when there is none.
+    credential: Option<String>,
     profile: Option<String>,
     summary: Option<String>,
     /// Each as `KEY: AMOUNT of LIMIT in SECONDS`.
@@ -81,7 +88,7 @@ struct Expected {
 #[test]
 fn every_case_decides_as_written() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/cases");
-    let mut count = 0;
+    let (mut count, mut known) = (0, BTreeMap::new());
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
@@ -93,7 +100,13 @@ fn every_case_decides_as_written() {
             environments.into_iter().map(|environment| (environment, load(&name, &cases, environment))).collect();
         for request in &cases.requests {
             let rules = rules.get(&request.environment.as_deref()).unwrap();
-            check(&format!("{name}: {}", request.name), rules, request);
+            let title = format!("{name}: {}", request.name);
+            let explanation = check(&title, rules, request);
+            let policy = explanation.facts.iter().find(|fact| fact.name == "policy").map(|fact| fact.value.clone());
+            let all = names_of(&explanation, policy.as_deref().unwrap_or_default());
+            // Whatever speaks, every decision by a policy is explained by the same rules.
+            let place = (name.clone(), request.environment.clone(), policy);
+            assert_eq!(*known.entry(place).or_insert_with(|| all.clone()), all, "{title}");
             count += 1;
         }
     }
@@ -105,23 +118,24 @@ fn load(name: &str, cases: &Cases, environment: Option<&str>) -> Rules {
     let policies = cases.policies.iter().map(|(id, text)| (id.clone(), source(format!("{name}/{id}.yaml"), text)));
     let destinations = source(format!("{name}/destinations.yaml"), &cases.destinations);
     let agents = cases.agents.iter().map(|(id, text)| (id.clone(), source(format!("{name}/{id}.yaml"), text)));
-    let rules = Rules::load(&destinations, &policies.collect::<Vec<_>>(), &cases.credentials, environment);
+    let rules = Rules::load(&destinations, &policies.collect::<Vec<_>>(), Some(&cases.credentials), environment);
     rules
         .and_then(|rules| rules.with_manifests(&agents.collect::<Vec<_>>()))
         .unwrap_or_else(|invalid| panic!("{invalid}"))
 }
 
-fn check(name: &str, rules: &Rules, request: &Request) {
+/// The rules of the policy that an explanation lists.
+fn names_of(explanation: &Explanation, policy: &str) -> BTreeSet<String> {
+    let names = explanation.rules.iter().map(|considered| considered.rule.clone());
+    names.filter(|name| name.strip_prefix(policy).is_some_and(|rest| rest.starts_with('/'))).collect()
+}
+
+fn check(name: &str, rules: &Rules, request: &Request) -> Explanation {
     let decision = decide(rules, request);
     let basis = decision.basis();
     let first = basis.rules.first().unwrap_or_else(|| panic!("{name}: no rule spoke"));
-    let verdict = match decision.verdict() {
-        Verdict::Allow => "allow",
-        Verdict::Deny => "deny",
-        Verdict::Hold => "hold",
-    };
     let expected = &request.expect;
-    assert_eq!((verdict, &first.rule), (expected.decision.as_str(), &expected.rule), "{name}: {basis:#?}");
+    assert_eq!((decision.verdict(), &first.rule), (expected.decision, &expected.rule), "{name}: {basis:#?}");
     if let Some(destination) = &expected.destination {
         assert_eq!(basis.destination.as_ref(), Some(destination), "{name}");
     }
@@ -140,6 +154,10 @@ fn check(name: &str, rules: &Rules, request: &Request) {
     if let (Decision::Allow(grant), Some(expected)) = (&decision, expected.once_for) {
         assert_eq!(grant.once().map(|once| once.seconds), Some(expected), "{name}");
     }
+    assert_eq!(basis.shadow, expected.shadow, "{name}: {basis:#?}");
+    if let (Decision::Allow(grant), Some(expected)) = (&decision, &expected.credential) {
+        assert_eq!(grant.credential().unwrap_or_default(), expected, "{name}");
+    }
     if expected.profile.is_some() {
         assert_eq!(basis.profile.map(|profile| profile.to_string()), expected.profile, "{name}");
     }
@@ -149,6 +167,7 @@ fn check(name: &str, rules: &Rules, request: &Request) {
     for (key, value) in &expected.measured {
         assert_eq!(basis.measured.get(key), Some(value), "{name}");
     }
+    rules.explain(basis)
 }
 
 fn facts(request: &Request) -> Facts {
@@ -165,6 +184,14 @@ fn facts(request: &Request) -> Facts {
         body: Body::new(bytes.into()),
         votes: Vec::new(),
         unanswered: request.unanswered,
+        lost: request.lost.iter().map(|text| lost(text)).collect(),
+    }
+}
+
+fn lost(text: &str) -> Lost {
+    match text.strip_prefix("by ") {
+        Some(holder) => Lost::Side(holder.to_owned()),
+        None => Lost::Room(text.to_owned()),
     }
 }
 

@@ -45,7 +45,7 @@ fn rules(terms: &[&str], rest: &str) -> Rules {
     let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
     let policy = format!("block_if_terms: {terms:?}\n{rest}");
     let policies = [("words".to_owned(), source("words.yaml", &policy))];
-    Rules::load(&source("destinations.yaml", DESTINATIONS), &policies, &BTreeSet::new(), None).unwrap()
+    Rules::load(&source("destinations.yaml", DESTINATIONS), &policies, Some(&BTreeSet::new()), None).unwrap()
 }
 
 fn verdict(rules: &Rules, kind: &str, body: String) -> (Verdict, String) {
@@ -59,6 +59,7 @@ fn verdict(rules: &Rules, kind: &str, body: String) -> (Verdict, String) {
         body: Body::new(body.into()),
         votes: Vec::new(),
         unanswered: false,
+        lost: Vec::new(),
     };
     let decision = rules.decide(&facts, jiff::Timestamp::UNIX_EPOCH);
     (decision.verdict(), decision.basis().rules.first().unwrap().reason.clone())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use policy::{Code, Fault, Invalid, Rules, Source};
+use policy::{Code, Fault, Invalid, Rules, Severity, Source};
 
 const DESTINATIONS: &str = "\
 destinations:
@@ -39,7 +39,7 @@ fn load(destinations: &str, bulk: &str) -> Result<Rules, Invalid> {
         ("bulk".to_owned(), source("bulk.yaml", bulk)),
         ("reads".to_owned(), source("reads.yaml", "description: reading\n")),
     ];
-    Rules::load(&source("destinations.yaml", destinations), &policies, &BTreeSet::from(["crm".to_owned()]), None)
+    Rules::load(&source("destinations.yaml", destinations), &policies, Some(&BTreeSet::from(["crm".to_owned()])), None)
 }
 
 #[test]
@@ -80,6 +80,7 @@ fn ties_are_refused() {
 fn a_fault_says_what_where_and_what_to_do() {
     let errors = load(DESTINATIONS, &BULK.replace("expiry_minutes: 60", "expiry_minuts: 60")).unwrap_err().0;
     let expected = Fault {
+        severity: Severity::Error,
         code: Code::UnknownKey,
         file: "bulk.yaml".to_owned(),
         line: Some(7),
@@ -111,7 +112,7 @@ fn an_environment_is_checked_once_and_known() {
             ("reads".to_owned(), source("reads.yaml", "description: reading\n")),
         ];
         let credentials = BTreeSet::from(["crm".to_owned()]);
-        Rules::load(&source("destinations.yaml", DESTINATIONS), &policies, &credentials, environment)
+        Rules::load(&source("destinations.yaml", DESTINATIONS), &policies, Some(&credentials), environment)
     };
     let sound = format!("{BULK}environments: {{prod: {{require_approvals: 3}}}}\n");
     assert!(load_in(&sound, None).is_ok() && load_in(&sound, Some("prod")).is_ok());
@@ -130,7 +131,7 @@ fn an_unused_or_repeated_policy_is_refused() {
         source("d.yaml", "destinations:\n- {key: a, match: {host: a.b, path: /}, effect: read, policy: a}\n");
     let load = |ids: &[&str]| {
         let policies: Vec<_> = ids.iter().map(|id| of(id)).collect();
-        Rules::load(&destinations, &policies, &BTreeSet::new(), None)
+        Rules::load(&destinations, &policies, Some(&BTreeSet::new()), None)
     };
     assert!(load(&["a"]).is_ok());
     assert_eq!(
@@ -146,4 +147,25 @@ fn all_errors_are_found_at_once() {
     let errors = load(&destinations, &BULK.replace("expiry_minutes: 60", "expiry_minutes: 0")).unwrap_err().0;
     let files: Vec<&str> = errors.iter().map(|error| error.file.as_str()).collect();
     assert_eq!(files, ["destinations.yaml", "destinations.yaml", "bulk.yaml"], "{errors:#?}");
+}
+
+#[test]
+fn what_moves_money_is_always_enforced() {
+    let tried = format!("{BULK}enforce: false\nuntil: 2027-01-31T00:00:00Z\n");
+    let rules = load(DESTINATIONS, &tried).unwrap();
+    let said: Vec<(Code, Option<usize>)> = rules.warnings().iter().map(|fault| (fault.code, fault.line)).collect();
+    assert_eq!(said, [(Code::NotEnforced, Some(9))]);
+    let not_enforced =
+        |now: &str| rules.not_enforced(now.parse().unwrap()).map(|(policy, _)| policy).collect::<Vec<_>>();
+    assert_eq!(not_enforced("2027-01-30T23:59:59Z"), ["bulk"]);
+    assert_eq!(not_enforced("2027-01-31T00:00:00Z"), [""; 0]);
+
+    let by_effect = DESTINATIONS.replace("external_mutation", "payment");
+    let profile = "profile: {payment.refund.v1: {amount: 'json:/amount', payment: 'json:/of'}}\n    measure:";
+    for moving in [by_effect, DESTINATIONS.replace("measure:", profile)] {
+        let errors = load(&moving, &tried).unwrap_err().0;
+        let errors: Vec<Code> =
+            errors.iter().filter(|fault| fault.severity == Severity::Error).map(|fault| fault.code).collect();
+        assert_eq!(errors, [Code::ShadowPayment], "{moving}");
+    }
 }

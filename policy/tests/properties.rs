@@ -20,7 +20,7 @@ destinations:
 fn rules(policy: &str) -> Rules {
     let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
     let policies = [("busy".to_owned(), source("busy.yaml", policy))];
-    Rules::load(&source("destinations.yaml", DESTINATIONS), &policies, &BTreeSet::new(), None).unwrap()
+    Rules::load(&source("destinations.yaml", DESTINATIONS), &policies, Some(&BTreeSet::new()), None).unwrap()
 }
 
 fn busy(terms: &str) -> Rules {
@@ -66,7 +66,7 @@ static TOOLS: LazyLock<Rules> = LazyLock::new(|| {
     let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
     let policy = "rules: [{id: no, effect: deny, when: {destinations: ['mcp.ba*']}}]\nblock_if_terms: [wire]\n";
     let policies = [("busy".to_owned(), source("busy.yaml", policy))];
-    Rules::load(&source("destinations.yaml", CALLS), &policies, &BTreeSet::new(), None).unwrap()
+    Rules::load(&source("destinations.yaml", CALLS), &policies, Some(&BTreeSet::new()), None).unwrap()
 });
 
 /// The same rules for an agent with a manifest.
@@ -87,6 +87,7 @@ fn call(body: &str) -> Facts {
         body: Body::new(body.to_owned().into()),
         votes: Vec::new(),
         unanswered: false,
+        lost: Vec::new(),
     }
 }
 
@@ -148,6 +149,7 @@ prop_compose! {
             body: Body::new(body.into()),
             votes: Vec::new(),
         unanswered: false,
+        lost: Vec::new(),
         }
     }
 }

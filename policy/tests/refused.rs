@@ -89,7 +89,7 @@ fn of_manifest(text: &str) -> Vec<Fault> {
     let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
     let policies = POLICIES.map(|(id, text)| (id.to_owned(), source(id, text)));
     let [bulk, reads, _] = policies;
-    let rules = Rules::load(&source("destinations.yaml", DESTINATIONS), &[bulk, reads], &BTreeSet::new(), None);
+    let rules = Rules::load(&source("destinations.yaml", DESTINATIONS), &[bulk, reads], Some(&BTreeSet::new()), None);
     let loaded = rules.unwrap().with_manifests(&[("bot".to_owned(), source("bot.yaml", text))]);
     loaded.err().map(|invalid| invalid.0).unwrap_or_default()
 }
@@ -100,7 +100,7 @@ fn faults(name: &str, destinations: &str, policies: &[(&str, &str)]) -> Vec<Faul
     let policies: Vec<_> =
         policies.iter().map(|(id, text)| ((*id).to_owned(), source(format!("{id}.yaml"), text))).collect();
     let destinations = source("destinations.yaml".to_owned(), destinations);
-    let loaded = Rules::load(&destinations, &policies, &BTreeSet::from(["crm".to_owned()]), None);
+    let loaded = Rules::load(&destinations, &policies, Some(&BTreeSet::from(["crm".to_owned()])), None);
     let found = loaded.err().map(|invalid| invalid.0).unwrap_or_default();
     found.into_iter().filter(|fault| fault.file == name).collect()
 }

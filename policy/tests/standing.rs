@@ -119,7 +119,7 @@ fn rules(policies: &[(&str, &str)]) -> Rules {
     let source = |name: &str, text: &str| Source { name: name.to_owned(), text: text.to_owned() };
     let policies: BTreeMap<_, _> = policies.iter().map(|(id, text)| ((*id).to_owned(), source(id, text))).collect();
     let policies: Vec<_> = policies.into_iter().collect();
-    Rules::load(&source("destinations.yaml", DESTINATIONS), &policies, &BTreeSet::new(), None)
+    Rules::load(&source("destinations.yaml", DESTINATIONS), &policies, Some(&BTreeSet::new()), None)
         .unwrap_or_else(|invalid| panic!("{invalid}"))
 }
 
@@ -157,6 +157,7 @@ fn facts(path: &str, body: &str) -> Facts {
         body: Body::new(body.to_owned().into()),
         votes: Vec::new(),
         unanswered: false,
+        lost: Vec::new(),
     }
 }
 

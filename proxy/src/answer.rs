@@ -3,7 +3,7 @@
 //! Words for the agent only; what an operator should read stays in the refusal's cause.
 
 use http::StatusCode;
-use policy::{Denial, Match, Verdict};
+use policy::{Basis, Denial, Match, Verdict};
 
 use crate::refusal::{Challenge, Pending, Refusal};
 use crate::unfetched;
@@ -90,7 +90,7 @@ impl Refusal {
             )
             .closing(),
             Denied(denied_with) => denied(&denied_with.0),
-            Duplicate(first) => row(
+            Duplicate(first, _) => row(
                 409,
                 "duplicate_blocked",
                 "duplicate blocked",
@@ -116,7 +116,7 @@ impl Refusal {
             HeadTooLarge(why) => {
                 row(431, "head_too_large", "request head too large", why, "send fewer or shorter headers").closing()
             }
-            Killed(scope) => row(
+            Killed(scope, _) => row(
                 403,
                 "kill_switch",
                 "kill switch",
@@ -191,7 +191,7 @@ impl Refusal {
                 "use a host or prefix that is routed; an operator can add one to `reverse.routes` in writ.yaml",
             )
             .closing(),
-            OverLimit(limit, _) => row(
+            OverLimit(limit, ..) => row(
                 429,
                 "over_limit",
                 "over the limit",
@@ -327,15 +327,15 @@ pub(crate) fn row(
 }
 
 fn denied(denial: &Denial) -> Answer {
-    match first_denial(denial) {
+    match first_denial(&denial.basis) {
         Some(rule) => row(403, "denied", "denied by policy", &rule.reason, &rule.remedy),
         None => row(403, "denied", "denied by policy", "no rule allows this request", "ask an operator"),
     }
 }
 
 /// The rule that denied.
-pub(crate) fn first_denial(denial: &Denial) -> Option<&Match> {
-    denial.basis.rules.iter().find(|rule| rule.verdict == Verdict::Deny)
+pub(crate) fn first_denial(basis: &Basis) -> Option<&Match> {
+    basis.rules.iter().find(|rule| rule.verdict == Verdict::Deny)
 }
 
 fn pending(held: &Pending) -> Answer {

@@ -12,10 +12,15 @@ use crate::home::Home;
 use crate::{demo, setup, up};
 
 mod ask;
+mod check;
 mod credentials;
 mod evidence;
+mod explain;
+mod import;
 mod ledger;
 mod look;
+mod policy;
+mod schema;
 mod standing;
 
 /// An enforcing proxy for AI agents: no writ, no write.
@@ -40,10 +45,25 @@ enum Command {
     Demo,
     /// Create the home without serving
     Init,
-    /// Load the configuration and say what is wrong with it
+    /// Load the configuration and say everything that is wrong with it
     Check,
-    /// Say what would be decided about a request, and why
+    /// Say what would be decided about a request, or why a recorded decision came out as it did
     Explain(Explain),
+    /// Decide the cases in the home's `tests/`
+    Policy {
+        #[command(subcommand)]
+        what: PolicyCommand,
+    },
+    /// Take over the files of another system
+    Import {
+        #[command(subcommand)]
+        what: ImportCommand,
+    },
+    /// Print the JSON Schema of a file or of the ledger's events, for editors and checks elsewhere
+    Schema {
+        /// agent, cases, config, credentials, destinations, event or policy; without one, the names
+        name: Option<String>,
+    },
     /// List what waits for approval
     Pending,
     /// Approve a held request; it is sent once
@@ -103,9 +123,14 @@ enum Command {
 #[derive(Args)]
 struct Explain {
     /// HTTP method, upper case
-    method: String,
+    #[arg(required_unless_present = "recorded")]
+    method: Option<String>,
     /// Whole URL
-    url: String,
+    #[arg(required_unless_present = "recorded")]
+    url: Option<String>,
+    /// Correlation id of a recorded decision, in place of a request
+    #[arg(long, conflicts_with_all = ["method", "url", "headers", "data"])]
+    recorded: Option<String>,
     /// Agent that would ask
     #[arg(long, default_value = setup::FIRST_AGENT)]
     agent: String,
@@ -115,6 +140,27 @@ struct Explain {
     /// Body, or `@FILE`
     #[arg(long)]
     data: Option<String>,
+}
+
+#[derive(Subcommand)]
+enum PolicyCommand {
+    /// Decide every case and say what differs
+    Test {
+        /// Files of cases, in place of the home's
+        files: Vec<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum ImportCommand {
+    /// Destinations, policies and vault file of a Zehrava Gate; every line that does nothing there is named
+    Gate {
+        /// Its folder
+        dir: PathBuf,
+        /// Where the new files go; nothing there is written over
+        #[arg(long, default_value = "imported")]
+        out: PathBuf,
+    },
 }
 
 #[derive(Args)]
@@ -329,7 +375,8 @@ pub fn main() -> ExitCode {
         Ok(exit) => ExitCode::from(exit as u8),
         Err(error) => {
             say_error(&format!("{error:#}"));
-            ExitCode::from(1)
+            let exit = if error.is::<::policy::Invalid>() { Exit::Invalid } else { Exit::Failed };
+            ExitCode::from(exit as u8)
         }
     }
 }
@@ -349,8 +396,11 @@ fn run(line: Line) -> Result<Exit> {
             },
             Command::Demo => demo::run().await.map(|()| Exit::Ok),
             Command::Init => look::init(&home?),
-            Command::Check => look::check(home?),
-            Command::Explain(what) => look::explain(home?, &what, json),
+            Command::Check => check::run(home?, json),
+            Command::Explain(what) => explain::run(home?, &what, json).await,
+            Command::Policy { what: PolicyCommand::Test { files } } => policy::test(home?, &files, json),
+            Command::Import { what: ImportCommand::Gate { dir, out } } => import::gate(&dir, &out, json),
+            Command::Schema { name } => schema::run(name.as_deref()),
             Command::Pending => ask::intents(home?, Some("held"), 100, json).await,
             Command::Approve(given) => ask::vote(home?, "approve", &given.vote, given.remember, json).await,
             Command::Deny(vote) => ask::vote(home?, "deny", &vote, None, json).await,

@@ -10,8 +10,10 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, anyhow, bail};
-use policy::{Source, yaml};
+use anyhow::{Result, bail};
+use policy::yaml::{self, Step};
+use policy::{Code, Fault, Faults, Invalid, Source};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use vault::{ProviderSettings, Providers};
 
@@ -46,9 +48,9 @@ pub struct Config {
     pub connect_to: BTreeMap<String, SocketAddr>,
 }
 
-#[derive(Debug, Deserialize, Default)]
+#[derive(Debug, Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-struct RawConfig {
+pub(crate) struct RawConfig {
     environment: Option<String>,
     doors: RawDoors,
     reverse: Option<RawReverse>,
@@ -58,25 +60,29 @@ struct RawConfig {
     upstream: RawUpstream,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct RawDoors {
+    #[schemars(with = "String")]
     forward: SocketAddr,
+    #[schemars(with = "String")]
     operator: SocketAddr,
+    #[schemars(with = "Option<String>")]
     reverse: Option<SocketAddr>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct RawAnswers {
     hold_status: u16,
     public_url: Option<String>,
 }
 
-#[derive(Debug, Deserialize, Default)]
+#[derive(Debug, Deserialize, Default, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct RawUpstream {
     roots: Option<PathBuf>,
+    #[schemars(with = "BTreeMap<String, String>")]
     connect_to: BTreeMap<String, SocketAddr>,
 }
 
@@ -86,19 +92,33 @@ impl Config {
     /// Reads and checks `writ.yaml`.
     ///
     /// # Errors
-    /// Names the file, the line where there is one, and what to do.
-    pub fn load(home: Home) -> Result<Config> {
-        home.check()?;
-        let raw = read_config(&home.config(), |name| std::env::var(name).ok())?;
-        let reverse =
-            reverse_door(raw.doors.reverse, raw.reverse).with_context(|| format!("{}", home.config().display()))?;
-        check_doors(&raw.doors, reverse.as_ref())?;
-        if !matches!(raw.answers.hold_status, 202 | 400..=499) {
-            bail!("`answers.hold_status` is {}; use 202 or a 4xx code such as 409", raw.answers.hold_status);
-        }
-        let providers = Providers::new(raw.providers);
-        let providers = providers.map_err(|faults| anyhow!("{}: {}", home.config().display(), faults.join("\n")))?;
-        Ok(Config {
+    /// Every fault, with the file, the line where there is one, and what to do.
+    pub fn load(home: Home) -> Result<Config, Invalid> {
+        let (config, faults) = Config::survey(home);
+        if faults.is_empty() { Ok(config) } else { Err(Invalid(faults)) }
+    }
+
+    /// Reads `writ.yaml`, with defaults where it cannot be read, and finds everything wrong with it. With faults it is
+    /// for finding more of them, and never to be served.
+    pub fn survey(home: Home) -> (Config, Vec<Fault>) {
+        let mut faults = home.check().err().map(|invalid| invalid.0).unwrap_or_default();
+        let (source, raw) = read_config(&home.config(), |name| std::env::var(name).ok(), &mut faults);
+        let mut found = Faults::new(&source);
+        let reverse = reverse_door(raw.doors.reverse, raw.reverse).unwrap_or_else(|error| {
+            found.tell(&[Step::Key("reverse")], Code::BadDoor, &format!("{error:#}"));
+            None
+        });
+        check_doors(&raw.doors, reverse.as_ref(), &mut found);
+        let providers = Providers::new(raw.providers).unwrap_or_else(|wrong| {
+            for (name, why) in wrong {
+                let path = [Step::Key("providers"), Step::Key(&name)];
+                found.tell(&path, Code::BadProvider, &format!("provider `{name}`: {why}"));
+            }
+            Providers::default()
+        });
+        // Nobody wants a secret here, and somebody may have written one.
+        faults.extend(found.into_vec().into_iter().map(Fault::without_snippet));
+        let config = Config {
             home,
             forward: raw.doors.forward,
             operator: raw.doors.operator,
@@ -110,7 +130,8 @@ impl Config {
             roots: raw.upstream.roots,
             providers,
             connect_to: raw.upstream.connect_to,
-        })
+        };
+        (config, faults)
     }
 }
 
@@ -143,75 +164,116 @@ fn reverse_door(address: Option<SocketAddr>, raw: Option<RawReverse>) -> Result<
     }
 }
 
-fn check_doors(doors: &RawDoors, reverse: Option<&Reverse>) -> Result<()> {
+fn check_doors(doors: &RawDoors, reverse: Option<&Reverse>, faults: &mut Faults<'_>) {
     let mut taken = vec![("forward", doors.forward), ("operator", doors.operator)];
     taken.extend(reverse.map(|reverse| ("reverse", reverse.address)));
     taken.retain(|(_, address)| address.port() != 0);
     taken.sort_by_key(|(_, address)| *address);
-    match taken.iter().zip(taken.iter().skip(1)).find(|((_, one), (_, next))| one == next) {
-        Some(((one, _), (next, _))) => {
-            bail!("`doors.{one}` and `doors.{next}` are the same address; give each its own")
-        }
-        None => Ok(()),
+    let same = taken.iter().zip(taken.iter().skip(1)).find(|((_, one), (_, next))| one == next);
+    if let Some(((one, _), (next, _))) = same {
+        let message = format!("`doors.{one}` and `doors.{next}` are the same address");
+        faults.note(&[Step::Key("doors")], Code::BadDoor, message, "give each its own");
     }
 }
 
 /// Reads `writ.yaml`, absent or empty meaning all defaults, and lays the variables over it.
-fn read_config(path: &Path, variable: impl Fn(&str) -> Option<String>) -> Result<RawConfig> {
-    let text = if path.exists() { source(path)?.text } else { String::new() };
-    let has_content = text.lines().any(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty());
-    let mut raw: RawConfig = if has_content {
-        let source = Source { name: path.display().to_string(), text };
-        yaml::read(&source)?
-    } else {
-        RawConfig::default()
-    };
-    overlay("WRIT_DOORS_FORWARD", &variable, &mut raw.doors.forward)?;
-    overlay("WRIT_DOORS_OPERATOR", &variable, &mut raw.doors.operator)?;
-    if let Some(text) = variable("WRIT_DOORS_REVERSE") {
-        let unread = || format!("WRIT_DOORS_REVERSE=`{text}` is not an address and port");
-        raw.doors.reverse = Some(text.trim().parse().with_context(unread)?);
+fn read_config(path: &Path, variable: impl Fn(&str) -> Option<String>, faults: &mut Vec<Fault>) -> (Source, RawConfig) {
+    let (source, mut raw) = read_file(path, faults);
+    overlay("WRIT_DOORS_FORWARD", &variable, &mut raw.doors.forward, faults);
+    overlay("WRIT_DOORS_OPERATOR", &variable, &mut raw.doors.operator, faults);
+    if variable("WRIT_DOORS_REVERSE").is_some() {
+        let mut address = RawDoors::default().forward;
+        overlay("WRIT_DOORS_REVERSE", &variable, &mut address, faults);
+        raw.doors.reverse = Some(address);
     }
-    overlay("WRIT_ANSWERS_HOLD_STATUS", &variable, &mut raw.answers.hold_status)?;
+    overlay("WRIT_ANSWERS_HOLD_STATUS", &variable, &mut raw.answers.hold_status, faults);
     raw.environment = variable("WRIT_ENVIRONMENT").or(raw.environment);
     raw.answers.public_url = variable("WRIT_ANSWERS_PUBLIC_URL").or(raw.answers.public_url);
     raw.upstream.roots = variable("WRIT_UPSTREAM_ROOTS").map(PathBuf::from).or(raw.upstream.roots);
     for (name, _) in Limits::TABLE {
         let key = format!("WRIT_LIMITS_{}", name.to_ascii_uppercase());
         if let Some(field) = raw.limits.field(name) {
-            overlay(&key, &variable, field)?;
+            overlay(&key, &variable, field, faults);
         }
     }
-    Ok(raw)
+    let mut found = Faults::new(&source);
+    check(&raw, &mut found);
+    faults.extend(found.into_vec().into_iter().map(Fault::without_snippet));
+    (source, raw)
 }
 
-fn overlay<T: std::str::FromStr>(key: &str, variable: &impl Fn(&str) -> Option<String>, field: &mut T) -> Result<()> {
-    if let Some(text) = variable(key) {
-        *field = text.trim().parse().ok().with_context(|| format!("{key}=`{text}` is not a value for this setting"))?;
+fn read_file(path: &Path, faults: &mut Vec<Fault>) -> (Source, RawConfig) {
+    let empty = || Source { name: path.display().to_string(), text: String::new() };
+    let found = if path.exists() { source(path) } else { Ok(empty()) };
+    let source = found.unwrap_or_else(|invalid| {
+        faults.extend(invalid.0);
+        empty()
+    });
+    let has_content = source.text.lines().any(|line| !line.trim_start().starts_with('#') && !line.trim().is_empty());
+    if !has_content {
+        return (source, RawConfig::default());
     }
-    Ok(())
+    let (raw, misshapen) = yaml::survey::<RawConfig>(&source);
+    // Nobody wants a secret here, and somebody may have written one.
+    faults.extend(misshapen.into_iter().map(Fault::without_snippet));
+    (source, raw.unwrap_or_default())
+}
+
+fn check(raw: &RawConfig, faults: &mut Faults<'_>) {
+    if !matches!(raw.answers.hold_status, 202 | 400..=499) {
+        let message = format!("the status of held requests is {}", raw.answers.hold_status);
+        let path = [Step::Key("answers"), Step::Key("hold_status")];
+        faults.note(&path, Code::OutOfRange, message, "use 202 or a 4xx code such as 409");
+    }
+}
+
+fn overlay<T: std::str::FromStr>(
+    key: &str,
+    variable: &impl Fn(&str) -> Option<String>,
+    field: &mut T,
+    faults: &mut Vec<Fault>,
+) {
+    let Some(text) = variable(key) else { return };
+    match text.trim().parse() {
+        Ok(value) => *field = value,
+        Err(_) => {
+            faults.push(Fault::about(
+                key,
+                Code::BadVariable,
+                "the variable is no value for its setting",
+                "correct or unset it",
+            ));
+        }
+    }
 }
 
 /// The text of a file under the name that errors show.
 ///
 /// # Errors
 /// When it cannot be read.
-pub(crate) fn source(path: &Path) -> Result<Source> {
-    let text = fs::read_to_string(path).with_context(|| format!("cannot read `{}`", path.display()))?;
-    Ok(Source { name: path.display().to_string(), text })
+pub(crate) fn source(path: &Path) -> Result<Source, Invalid> {
+    let name = path.display().to_string();
+    let unreadable = |error: std::io::Error| {
+        let message = format!("it cannot be read: {error}");
+        Invalid(vec![Fault::about(&name, Code::MissingFile, &message, "put the file there, readable for the gate")])
+    };
+    let text = fs::read_to_string(path).map_err(unreadable)?;
+    Ok(Source { name, text })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn config(text: &str, variables: &[(&str, &str)]) -> Result<RawConfig> {
+    fn config(text: &str, variables: &[(&str, &str)]) -> Result<RawConfig, Invalid> {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("writ.yaml");
         fs::write(&path, text).unwrap();
-        read_config(&path, |name| {
-            variables.iter().find(|(each, _)| *each == name).map(|(_, value)| (*value).to_owned())
-        })
+        let variable =
+            |name: &str| variables.iter().find(|(each, _)| *each == name).map(|(_, value)| (*value).to_owned());
+        let mut faults = Vec::new();
+        let (_, raw) = read_config(&path, variable, &mut faults);
+        if faults.is_empty() { Ok(raw) } else { Err(Invalid(faults)) }
     }
 
     #[test]
@@ -240,10 +302,20 @@ mod tests {
     #[test]
     fn unknown_and_duplicate_keys_name_file_and_line() {
         for text in ["doors:\n  forwad: 127.0.0.1:1\n", "limits:\n  headers: 1\n  headers: 2\n", "limits:\n  x: 1\n"] {
-            let error = format!("{:#}", config(text, &[]).unwrap_err());
+            let error = config(text, &[]).unwrap_err().to_string();
             assert!(error.contains("writ.yaml:2") || error.contains("writ.yaml:3"), "{text}: {error}");
         }
-        let error = format!("{:#}", config("", &[("WRIT_LIMITS_HEADERS", "many")]).unwrap_err());
+        let error = config("", &[("WRIT_LIMITS_HEADERS", "many")]).unwrap_err().to_string();
         assert!(error.contains("WRIT_LIMITS_HEADERS"), "{error}");
+    }
+
+    #[test]
+    fn everything_wrong_is_said_at_once_and_no_value_with_it() {
+        let text = "doors: {forward: s3cret}\nanswers: {hold_status: 301}\nlimits: {x: 1}\n";
+        let invalid = config(text, &[("WRIT_LIMITS_HEADERS", "s3cret")]).unwrap_err();
+        let lines: Vec<Option<usize>> = invalid.0.iter().map(|fault| fault.line).collect();
+        assert_eq!(lines, [Some(1), Some(3), None], "{invalid}");
+        assert!(!format!("{invalid:?}").contains("s3cret"), "{invalid:?}");
+        assert_eq!(config("answers: {hold_status: 301}\n", &[]).unwrap_err().0[0].line, Some(1));
     }
 }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use policy::{Authority, Scheme};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use vault::{Place, Providers, Reference};
 
@@ -26,14 +27,14 @@ pub struct Credential {
 }
 
 /// The file as written.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RawCredentials {
     #[serde(default)]
     credentials: BTreeMap<String, RawCredential>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawCredential {
     secret: String,
@@ -73,8 +74,8 @@ impl RawCredentials {
     /// Checks every entry; `providers` are those that may be asked.
     ///
     /// # Errors
-    /// One sentence per fault, naming the entry and what to write instead; never a secret.
-    pub fn check(self, providers: &Providers) -> Result<BTreeMap<String, Credential>, Vec<String>> {
+    /// The name of each entry that cannot be used, with a sentence about what to write instead; never a secret.
+    pub fn check(self, providers: &Providers) -> Result<BTreeMap<String, Credential>, Vec<(String, String)>> {
         let mut checked = BTreeMap::new();
         let mut faults = Vec::new();
         for (name, raw) in self.credentials {
@@ -82,7 +83,7 @@ impl RawCredentials {
                 Ok(credential) => {
                     checked.insert(name, credential);
                 }
-                Err(fault) => faults.push(format!("credential `{name}`: {fault}")),
+                Err(fault) => faults.push((name, fault)),
             }
         }
         if faults.is_empty() { Ok(checked) } else { Err(faults) }
@@ -169,7 +170,8 @@ mod tests {
     fn read(text: &str) -> Result<BTreeMap<String, Credential>, String> {
         let source = policy::Source { name: "credentials.yaml".to_owned(), text: text.to_owned() };
         let raw: RawCredentials = policy::yaml::read(&source).map_err(|error| error.to_string())?;
-        raw.check(&Providers::default()).map_err(|faults| faults.join("\n"))
+        raw.check(&Providers::default())
+            .map_err(|faults| faults.iter().map(|(name, fault)| format!("{name}: {fault}\n")).collect())
     }
 
     fn one(entry: &str) -> Result<Credential, String> {

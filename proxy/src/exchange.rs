@@ -241,7 +241,15 @@ fn identify(gate: &Gate, caller: &Caller, asked: &mut Asked) -> Result<String, R
 }
 
 /// What: the request as it would be sent, before any credential of the gate.
-fn facts(asked: Asked, agent: String, bytes: Bytes, credential: Option<&Credential>) -> Result<Facts, Refusal> {
+///
+/// # Errors
+/// When it cannot be forwarded as it is, or carries a gate token.
+pub(crate) fn facts(
+    asked: Asked,
+    agent: String,
+    bytes: Bytes,
+    credential: Option<&Credential>,
+) -> Result<Facts, Refusal> {
     let headers = asked.forwarded()?;
     let mut facts = Facts {
         agent,
@@ -253,6 +261,7 @@ fn facts(asked: Asked, agent: String, bytes: Bytes, credential: Option<&Credenti
         body: Body::new(bytes),
         votes: Vec::new(),
         unanswered: false,
+        lost: Vec::new(),
     };
     if let Some(credential) = credential {
         inject::prepare(credential, &mut facts)?;
@@ -282,7 +291,7 @@ async fn admit(
         Decision::Hold(hold) => {
             let key = hold.basis.destination.as_deref().unwrap_or_default();
             let base = rulebook.destination_called(key, facts).map_or(key, |destination| destination.key.as_str());
-            check_switches(gate, &facts.agent, [key, base])?;
+            check_switches(gate, &facts.agent, [key, base]).map_err(|refusal| refusal.about(facts, &hold.basis))?;
             let waiting = Waiting { facts, hold: &hold, trace, once: once.cloned() };
             Box::pin(hold::park(gate, &waiting, None)).await.map(Admitted::Wait)
         }
@@ -349,10 +358,10 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::Busy(_)
         | Refusal::ClientGone
         | Refusal::Denied(_)
-        | Refusal::Duplicate(_)
+        | Refusal::Duplicate(..)
         | Refusal::Expectation
         | Refusal::HeadTooLarge(_)
-        | Refusal::Killed(_)
+        | Refusal::Killed(..)
         | Refusal::MethodRefused(_)
         | Refusal::NoKey(_)
         | Refusal::NoPlace(_)

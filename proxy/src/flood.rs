@@ -6,6 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use ledger::{Draft, EventType};
+use policy::{Basis, Facts};
 
 use crate::gate::Gate;
 use crate::record::{self, Trace};
@@ -51,10 +52,9 @@ impl Refusals {
         if !self.admit(source.name(), code, gate.limits.refusals_per_second) {
             return Ok(());
         }
-        let draft = if let Refusal::Denied(denied) = refused {
-            record::decision(EventType::DecisionDenied, trace, &denied.1, &denied.0.basis)
-        } else {
-            refusal_draft(source, refused, trace)
+        let draft = match refused.decided() {
+            Some(decided) => stopped(decided, refused, trace),
+            None => unread(source, refused, trace),
         };
         record::durable(gate, vec![draft], None).await.map(|_| ())
     }
@@ -91,22 +91,22 @@ impl Refusals {
     }
 }
 
-fn refusal_draft(source: &Source<'_>, refused: &Refusal, trace: &Trace) -> Draft {
+/// A request that was decided on and is not sent: denied, or stopped by what the ledger or an operator says.
+pub(crate) fn stopped((facts, basis): (&Facts, &Basis), refused: &Refusal, trace: &Trace) -> Draft {
+    let kind =
+        if matches!(refused, Refusal::Killed(..)) { EventType::RequestRefused } else { EventType::DecisionDenied };
+    let draft = detailed(record::decision(kind, trace, facts, basis), refused);
+    if matches!(refused, Refusal::Denied(_)) { draft } else { draft.with("code", refused.answer().code) }
+}
+
+/// A request that nothing was decided about.
+fn unread(source: &Source<'_>, refused: &Refusal, trace: &Trace) -> Draft {
     let kind = violation(refused).map_or(EventType::RequestRefused, |_| EventType::Violation);
     let mut draft = trace.draft(kind).with("code", refused.answer().code).with("source", source.peer.to_string());
     if let Some((what, severity)) = violation(refused) {
         draft = draft.with("kind", what).with("severity", severity);
     }
-    if let Refusal::Ambiguous(detail)
-    | Refusal::AuthorityMismatch(detail)
-    | Refusal::Duplicate(detail)
-    | Refusal::Killed(detail)
-    | Refusal::NotMarked(detail)
-    | Refusal::NoRoute(detail)
-    | Refusal::OverLimit(detail, _) = refused
-    {
-        draft = draft.with("detail", detail.as_str());
-    }
+    draft = detailed(draft, refused);
     if let Refusal::Repeated(first) = refused {
         draft = draft.with("first", first.holder());
     }
@@ -114,6 +114,23 @@ fn refusal_draft(source: &Source<'_>, refused: &Refusal, trace: &Trace) -> Draft
         Some(agent) => draft.agent(agent),
         None => draft,
     }
+}
+
+fn detailed(mut draft: Draft, refused: &Refusal) -> Draft {
+    if let Refusal::Ambiguous(detail)
+    | Refusal::AuthorityMismatch(detail)
+    | Refusal::Duplicate(detail, _)
+    | Refusal::Killed(detail, _)
+    | Refusal::NotMarked(detail)
+    | Refusal::NoRoute(detail)
+    | Refusal::OverLimit(detail, ..) = refused
+    {
+        draft = draft.with("detail", detail.as_str());
+    }
+    if let Refusal::OverLimit(_, Some(seconds), _) = refused {
+        draft = draft.with("retry_after_seconds", *seconds);
+    }
+    draft
 }
 
 // === impl Source ===
@@ -144,11 +161,11 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         | Refusal::Cancelled(_)
         | Refusal::ClientGone
         | Refusal::Denied(_)
-        | Refusal::Duplicate(_)
+        | Refusal::Duplicate(..)
         | Refusal::Expectation
         | Refusal::Expired(_)
         | Refusal::HeadTooLarge(_)
-        | Refusal::Killed(_)
+        | Refusal::Killed(..)
         | Refusal::LedgerRefused(_)
         | Refusal::LedgerUnavailable(_)
         | Refusal::MethodRefused(_)

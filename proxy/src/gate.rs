@@ -57,6 +57,8 @@ pub struct Gate {
     pub bodies: Arc<Semaphore>,
     /// Held while a request is parked: its limits and its twin are looked for and it is added in one step.
     pub parking: tokio::sync::Mutex<()>,
+    /// Held while files are read and put in force.
+    reloading: tokio::sync::Mutex<()>,
     /// Refusals that are counted rather than recorded one by one.
     pub refusals: Refusals,
     /// Executions under way; a shutdown waits for them.
@@ -105,6 +107,7 @@ impl Gate {
             mint: Mint::new(limits.leaves_per_minute),
             bodies: Arc::new(Semaphore::new(Limits::size(limits.body_budget_bytes).min(Semaphore::MAX_PERMITS))),
             parking: tokio::sync::Mutex::new(()),
+            reloading: tokio::sync::Mutex::new(()),
             refusals: Refusals::default(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
@@ -119,6 +122,7 @@ impl Gate {
             own,
         });
         gate.record_start().await?;
+        warn(&gate.rulebook());
         Ok(gate)
     }
 
@@ -165,17 +169,19 @@ impl Gate {
     /// # Errors
     /// What is wrong with the files.
     pub async fn reload(&self) -> Result<()> {
-        match Rulebook::load(&self.config) {
+        // One after the other: files that were read earlier must not be put in force later.
+        let _one_at_a_time = self.reloading.lock().await;
+        match tokio::task::block_in_place(|| Rulebook::load(&self.config)) {
             Ok(rulebook) => {
                 self.record_rules(&rulebook.rules).await?;
+                warn(&rulebook);
                 self.rulebook.store(Arc::new(rulebook));
                 self.pool.sweep(true);
                 Ok(())
             }
-            Err(error) => {
-                let refused = Draft::new(EventType::ConfigRefused).with("reason", format!("{error:#}"));
-                record::append_or_log(&self.ledger, refused).await;
-                Err(error)
+            Err(invalid) => {
+                record::append_or_log(&self.ledger, record::refused_configuration(&invalid)).await;
+                Err(invalid.into())
             }
         }
     }
@@ -286,13 +292,19 @@ impl Gate {
             if stored != hash {
                 return Err(anyhow!("`{name}` was stored under another hash than it was loaded with"));
             }
-            let file = std::path::Path::new(name).file_name().unwrap_or_default().to_string_lossy().into_owned();
-            policies.insert(file, hash.into());
+            let path = std::path::Path::new(name);
+            let path = path.strip_prefix(self.config.home.path()).unwrap_or(path);
+            policies.insert(path.display().to_string(), hash.into());
         }
-        let loaded = Draft::new(EventType::ConfigLoaded)
+        let now = Timestamp::now();
+        let mut loaded = Draft::new(EventType::ConfigLoaded)
             .with("destinations_hash", rules.destinations_hash())
             .with("files", policies)
-            .with("at", Timestamp::now().to_string());
+            .with("at", now.to_string());
+        let tried: Vec<&str> = rules.not_enforced(now).map(|(policy, _)| policy).collect();
+        if !tried.is_empty() {
+            loaded = loaded.with("not_enforced", tried);
+        }
         self.ledger.append(vec![loaded]).await.context("the rules could not be recorded")?;
         Ok(())
     }
@@ -302,6 +314,13 @@ impl Gate {
 fn halves(most: u64) -> Arc<Shares<String>> {
     let most = Limits::size(most);
     Shares::new(most, most.div_ceil(2))
+}
+
+/// Says what someone should look at.
+fn warn(rulebook: &Rulebook) {
+    for fault in rulebook.warnings() {
+        tracing::warn!("{fault}");
+    }
 }
 
 /// What the ledger says of principals holds where their file says less.

@@ -144,6 +144,7 @@ pub async fn unpark(gate: &Gate, intent: &Intent) -> Result<(Facts, Trace)> {
             .filter_map(|data| vote(gate, &intent.agent_id, data))
             .collect(),
         unanswered: false,
+        lost: Vec::new(),
     };
     let key = intent.dest_key.as_deref().unwrap_or_default();
     if facts.digest(key) != text(&intent.opened.data, "digest") {

@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use policy::{Code, Fault, Invalid};
 
 /// The folder with configuration and data.
 #[derive(Clone, Debug)]
@@ -66,6 +67,11 @@ impl Home {
         self.root.join("agents")
     }
 
+    /// `tests/`: cases for the policies.
+    pub fn cases(&self) -> PathBuf {
+        self.root.join("tests")
+    }
+
     /// `credentials.yaml`.
     pub fn credentials(&self) -> PathBuf {
         self.root.join("credentials.yaml")
@@ -106,7 +112,7 @@ impl Home {
     /// # Errors
     /// When the file system refuses.
     pub fn create(&self) -> Result<()> {
-        for dir in [self.root.clone(), self.policies()] {
+        for dir in [self.root.clone(), self.policies(), self.cases()] {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
             made.with_context(|| format!("cannot create `{}`", dir.display()))?;
         }
@@ -116,53 +122,66 @@ impl Home {
     /// Refuses a home that others may write, or configuration that others may change.
     ///
     /// # Errors
-    /// Names the file, its mode and the command that mends it.
-    pub fn check(&self) -> Result<()> {
+    /// Every such file, its mode and the command that mends it.
+    pub fn check(&self) -> Result<(), Invalid> {
         if !self.root.is_dir() {
-            bail!("`{}` does not exist; `writ init` or `writ up` creates it", self.root.display());
+            return Err(Invalid(vec![missing(&self.root, "it does not exist", "`writ init` or `writ up` creates it")]));
         }
         let mut guarded = vec![self.root.clone(), self.data(), self.keys(), self.policies(), self.agents()];
         guarded.extend([self.config(), self.destinations(), self.credentials()]);
         guarded.extend(self.policy_files()?);
         guarded.extend(self.manifest_files()?);
-        for path in guarded.iter().filter(|path| path.is_symlink() || path.exists()) {
-            require_unshared(path)?;
-        }
-        Ok(())
+        let there = guarded.iter().filter(|path| path.is_symlink() || path.exists());
+        let faults: Vec<Fault> = there.filter_map(|path| shared(path)).collect();
+        if faults.is_empty() { Ok(()) } else { Err(Invalid(faults)) }
     }
 
     /// The policy files, by name.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn policy_files(&self) -> Result<Vec<PathBuf>> {
-        let dir = self.policies();
-        yaml_files(&dir).with_context(|| format!("cannot read `{}`; `writ init` creates it", dir.display()))
+    pub fn policy_files(&self) -> Result<Vec<PathBuf>, Invalid> {
+        yaml_files(&self.policies())
     }
 
     /// The manifests of agents, by name; none where there is no folder for them.
     ///
     /// # Errors
     /// When the folder cannot be read.
-    pub fn manifest_files(&self) -> Result<Vec<PathBuf>> {
-        let dir = self.agents();
-        if !dir.exists() {
-            return Ok(Vec::new());
-        }
-        yaml_files(&dir).with_context(|| format!("cannot read `{}`", dir.display()))
+    pub fn manifest_files(&self) -> Result<Vec<PathBuf>, Invalid> {
+        if self.agents().exists() { yaml_files(&self.agents()) } else { Ok(Vec::new()) }
+    }
+
+    /// The files with cases for the policies, by name.
+    ///
+    /// # Errors
+    /// When the folder is there and cannot be read.
+    pub fn case_files(&self) -> Result<Vec<PathBuf>, Invalid> {
+        if self.cases().exists() { yaml_files(&self.cases()) } else { Ok(Vec::new()) }
     }
 }
 
-fn yaml_files(dir: &Path) -> Result<Vec<PathBuf>> {
+/// The YAML files of a folder, by name.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn yaml_files(dir: &Path) -> Result<Vec<PathBuf>, Invalid> {
+    let unreadable = |error: std::io::Error| {
+        Invalid(vec![missing(dir, &format!("it cannot be read: {error}"), "`writ init` creates what is missing")])
+    };
     let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
+    for entry in fs::read_dir(dir).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
         if path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml") {
             files.push(path);
         }
     }
     files.sort();
     Ok(files)
+}
+
+fn missing(path: &Path, message: &str, remedy: &str) -> Fault {
+    Fault::about(&path.display().to_string(), Code::MissingFile, message, remedy)
 }
 
 /// Refuses a file with a secret in it that anyone but its owner may read.
@@ -182,27 +201,31 @@ pub fn require_private(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a file or folder that anyone but its owner may change (a Kubernetes mount may be read-only and owned by root).
-fn require_unshared(path: &Path) -> Result<()> {
+/// What is wrong with a file or folder that anyone but its owner may change (a Kubernetes mount may be read-only and
+/// owned by root).
+fn shared(path: &Path) -> Option<Fault> {
+    let name = path.display().to_string();
+    let fault = |message: &str, remedy: &str| Some(Fault::about(&name, Code::SharedFile, message, remedy));
     if path.is_symlink() && !path.exists() {
-        bail!("`{}` is a symbolic link that leads nowhere; remove it", path.display());
+        return fault("this is a symbolic link that leads nowhere", "remove it");
     }
-    let found = fs::metadata(path).with_context(|| format!("cannot read `{}`", path.display()))?;
+    let found = match fs::metadata(path) {
+        Ok(found) => found,
+        Err(error) => {
+            return Some(missing(path, &format!("it cannot be read: {error}"), "make it readable for the gate"));
+        }
+    };
     let mode = found.permissions().mode() & 0o777;
     if found.is_dir() && fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink()) {
-        bail!("`{}` is a symbolic link; put the folder itself there", path.display());
+        return fault("this folder is a symbolic link", "put the folder itself there");
     }
     if mode & 0o022 != 0 {
-        let path = path.display();
-        bail!("`{path}` can be changed by others (mode {mode:o}); run `chmod go-w {path}`");
+        return fault(&format!("this can be changed by others (mode {mode:o})"), &format!("run `chmod go-w {name}`"));
     }
-    let own = nix::unistd::geteuid().as_raw();
-    if found.uid() != own && found.uid() != 0 {
-        bail!(
-            "`{}` belongs to user {}, not to user {own} who runs the gate; run `chown {own} …`",
-            path.display(),
-            found.uid()
-        );
+    let (owner, own) = (found.uid(), nix::unistd::geteuid().as_raw());
+    if owner != own && owner != 0 {
+        let message = format!("this belongs to user {owner}, not to user {own} who runs the gate");
+        return fault(&message, &format!("run `chown {own} {name}`"));
     }
-    Ok(())
+    None
 }

@@ -5,13 +5,14 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Writes the table once and derives from it the struct, its defaults and the list of names.
 macro_rules! limits {
     ($($(#[doc = $doc:literal])+ $name:ident: u64 = $default:expr;)+) => {
         /// The limits in force. Seconds, milliseconds, bytes or counts, as each name and comment says.
-        #[derive(Clone, Debug, Deserialize)]
+        #[derive(Clone, Debug, Deserialize, JsonSchema)]
         #[serde(deny_unknown_fields, default)]
         pub struct Limits {
             $($(#[doc = $doc])+ pub $name: u64,)+

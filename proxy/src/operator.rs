@@ -100,6 +100,7 @@ fn routes(gate: Arc<Gate>, guard: Arc<Guard>) -> Router {
         .route("/v1/events", get(events))
         .route("/v1/export", get(evidence::export))
         .route("/v1/head", get(head))
+        .route("/v1/texts/{hash}", get(text))
         .route("/v1/login", post(login::invite))
         .route("/v1/session/end", post(login::end))
         .route("/v1/stream", get(live::stream))
@@ -188,6 +189,16 @@ async fn events(Shared(gate): Shared<Arc<Gate>>, Query(query): Query<EventQuery>
 async fn head(Shared(gate): Shared<Arc<Gate>>) -> Json<Value> {
     let head = gate.ledger.head();
     Json(json!({"seq": head.seq, "entry_hash": head.entry_hash, "ts": head.ts.to_string(), "origin": head.origin}))
+}
+
+/// A text of a policy or of destinations, by the hash that decisions name.
+async fn text(Shared(gate): Shared<Arc<Gate>>, Path(hash): Path<String>) -> Result<Response, Fault> {
+    let ledger = gate.ledger.clone();
+    let read = tokio::task::spawn_blocking(move || ledger.text(&hash)).await.map_err(|error| internal(&error))?;
+    match read.map_err(|error| internal(&error))? {
+        Some(text) => Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()),
+        None => Err(Fault(StatusCode::NOT_FOUND, "no text with this hash is stored".to_owned())),
+    }
 }
 
 /// Verifies the whole journal now.

@@ -3,7 +3,9 @@
 //! It is decided again by the same `decide` on the policy in force now, and carried out by the
 //! same executor as a live one. Nothing here is a way around either.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use ledger::{EventType, Intent, State};
@@ -11,9 +13,10 @@ use policy::{Decision, Destination, NoResponse};
 
 use crate::agent;
 use crate::exchange::decide;
+use crate::flood;
 use crate::gate::Gate;
 use crate::hold::{self, Retried, Waiting};
-use crate::permit::Order;
+use crate::permit::{Order, Permit};
 use crate::record::{self, Trace};
 use crate::refusal::Refusal;
 use crate::relay::{self, Sink};
@@ -139,8 +142,51 @@ async fn carry_out(gate: &Arc<Gate>, intent: &Intent, order: Order) -> Result<()
         record::durable(gate, vec![granted], None).await?;
         ledger::crash::point("approval.granted");
     }
-    gate.tasks.spawn(relay::execute(Arc::clone(gate), order, Sink::Mailbox));
+    gate.tasks.spawn(send(Arc::clone(gate), intent.id.clone(), order));
     Ok(())
+}
+
+async fn send(gate: Arc<Gate>, id: String, order: Order) {
+    let trace = order.trace.clone();
+    match Permit::record(&gate, order).await {
+        Ok((permit, ticket)) => relay::perform(&gate, permit, &ticket, Sink::Mailbox).await,
+        Err(refusal) => not_permitted(&gate, &id, &trace, &refusal).await,
+    }
+}
+
+/// Records why an approved request was not sent. One whose limit had no room stays approved, and is decided again when
+/// there is room.
+async fn not_permitted(gate: &Arc<Gate>, id: &str, trace: &Trace, refusal: &Refusal) {
+    let answer = refusal.answer();
+    tracing::warn!(intent = id, code = answer.code, cause = refusal.cause(), "an approved request was not sent");
+    let Some(decided) = refusal.decided() else { return };
+    let stopped = flood::stopped(decided, refusal, trace).intent(id);
+    if let Refusal::OverLimit(_, after, _) = refusal {
+        // A denial would end it for good, and what a person approved only has to wait.
+        let waits = ledger::Draft { kind: EventType::RequestRefused, ..stopped };
+        record::append_or_log(&gate.ledger, waits).await;
+        if let Some(seconds) = after {
+            tokio::spawn(later(Arc::clone(gate), id.to_owned(), *seconds));
+        }
+        return;
+    }
+    let ends = stopped.kind == EventType::DecisionDenied;
+    record::append_or_log(&gate.ledger, stopped).await;
+    if ends {
+        hold::forget(gate, id).await;
+    }
+}
+
+/// Decides on an intent again after some seconds. Boxed, because what it waits for may come back to here.
+fn later(gate: Arc<Gate>, id: String, seconds: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        let room = tokio::time::sleep(Duration::from_secs(seconds));
+        if gate.stop.run_until_cancelled(room).await.is_some()
+            && let Err(refusal) = resume(&gate, &id).await
+        {
+            tracing::warn!(intent = id, cause = refusal.cause(), "an approved request was not decided again");
+        }
+    })
 }
 
 /// Whether nobody may decide on it any more. Time never goes back: the ledger's last entry counts too.

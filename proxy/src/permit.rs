@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use ledger::{Draft, Once, Receipt, Reservation};
-use policy::{Facts, Grant};
+use policy::{Decision, Facts, Grant, Lost};
 
 use crate::body::Share;
+use crate::exchange::decide;
 use crate::gate::Gate;
 use crate::record::{self, Ticket, Trace};
 use crate::refusal::Refusal;
@@ -33,7 +34,7 @@ pub struct Permit {
 pub fn check_switches(gate: &Gate, agent: &str, keys: [&str; 2]) -> Result<(), Refusal> {
     let switches = gate.ledger.kill_switches();
     match keys.iter().find_map(|key| switches.hit(Some(agent), Some(key))) {
-        Some(switch) => Err(Refusal::Killed(switch.scope())),
+        Some(switch) => Err(Refusal::Killed(switch.scope(), None)),
         None => Ok(()),
     }
 }
@@ -67,33 +68,55 @@ impl Order {
         let intent = Some(intent.to_owned());
         Order { facts, grant, rulebook, trace, intent, once: None, offer: Offer::Any, share: Share::default() }
     }
-}
 
-// === impl Permit ===
-
-impl Permit {
-    /// Records that the order's grant allows exactly its facts, and returns only when that record is durable.
-    ///
-    /// # Errors
-    /// [`Refusal::LedgerUnavailable`] when the record could not be made durable in time, or the ledger refuses it: an
-    /// execution that is under way already, a limit without room, a duplicate, a kill switch. Nothing may be sent then.
-    pub async fn record(gate: &Gate, order: Order) -> Result<(Permit, Ticket), Refusal> {
-        let Order { facts, grant, rulebook, trace, intent, once, offer, share } = order;
+    async fn authorise(&self, gate: &Gate) -> Result<(Receipt, Ticket), Refusal> {
+        let Order { facts, grant, .. } = self;
         if facts.digest(grant.destination()) != grant.digest() {
             return Err(Refusal::LedgerUnavailable("the grant is for another request".to_owned()));
         }
-        let ticket = Ticket::new(trace, intent, &facts, grant.destination());
-        if let Some(destination) = rulebook.destination_called(grant.destination(), &facts) {
+        let ticket = Ticket::new(self.trace.clone(), self.intent.clone(), facts, grant.destination());
+        if let Some(destination) = self.rulebook.destination_called(grant.destination(), facts) {
             check_switches(gate, &facts.agent, [grant.destination(), &destination.key])?;
         }
-        let authorised = taking(ticket.authorised(&facts, grant.basis()), &grant, once)?;
+        let authorised = taking(ticket.authorised(facts, grant.basis()), grant, self.once.clone())?;
         // One use of a standing approval is taken with it, or neither is recorded.
         let used = grant.standing().map(|standing| ticket.used(standing));
         let drafts = used.into_iter().chain([authorised]).collect();
         let receipt = record::durable(gate, drafts, Some(&ticket)).await?.pop();
         let receipt = receipt.ok_or_else(|| Refusal::LedgerUnavailable("the ledger gave no receipt".to_owned()))?;
         ledger::crash::point("permit.recorded");
-        Ok((Permit { facts, grant, rulebook, receipt, offer, _share: share }, ticket))
+        Ok((receipt, ticket))
+    }
+}
+
+// === impl Permit ===
+
+impl Permit {
+    /// Records that the order's grant allows exactly its facts, and returns only when that record is durable. When
+    /// others have taken what the grant needs, that is one more fact, and it is decided again.
+    ///
+    /// # Errors
+    /// [`Refusal::LedgerUnavailable`] when the record could not be made durable in time, or the ledger refuses it: an
+    /// execution that is under way already, a limit without room, a duplicate, a kill switch. Nothing may be sent then.
+    pub async fn record(gate: &Gate, mut order: Order) -> Result<(Permit, Ticket), Refusal> {
+        loop {
+            let refusal = match order.authorise(gate).await {
+                Ok((receipt, ticket)) => {
+                    let Order { facts, grant, rulebook, offer, share, .. } = order;
+                    return Ok((Permit { facts, grant, rulebook, receipt, offer, _share: share }, ticket));
+                }
+                Err(refusal) => refusal,
+            };
+            // Each turn adds a fact that no later grant needs to lose again.
+            let lost = lost(&refusal).filter(|lost| !order.facts.lost.contains(lost));
+            let Some(lost) = lost else { return Err(refusal.about(&order.facts, order.grant.basis())) };
+            order.facts.lost.push(lost);
+            match decide(&order.rulebook, &order.facts, &[]) {
+                Decision::Allow(grant) => order.grant = grant,
+                Decision::Deny(denial) => return Err(refusal.about(&order.facts, &denial.basis)),
+                Decision::Hold(hold) => return Err(refusal.about(&order.facts, &hold.basis)),
+            }
+        }
     }
 
     /// The request that is allowed.
@@ -122,10 +145,18 @@ impl Permit {
     }
 }
 
+/// What others have taken.
+fn lost(refusal: &Refusal) -> Option<Lost> {
+    if let Refusal::OverLimit(key, ..) = refusal {
+        return Some(Lost::Room(key.clone()));
+    }
+    if let Refusal::Duplicate(holder, _) = refusal { Some(Lost::Side(holder.clone())) } else { None }
+}
+
 /// The record that takes what its grant needs, or is not made at all.
 fn taking(draft: Draft, grant: &Grant, once: Option<Once>) -> Result<Draft, Refusal> {
     let reservation = |wanted: &policy::Reservation| {
-        let amount = |text: &str| text.parse().map_err(|_| Refusal::OverLimit(wanted.key.clone(), None));
+        let amount = |text: &str| text.parse().map_err(|_| Refusal::OverLimit(wanted.key.clone(), None, None));
         Ok(Reservation {
             key: wanted.key.clone(),
             amount: amount(&wanted.amount)?,

@@ -4,7 +4,7 @@
 
 use http::HeaderMap;
 use ledger::{AppendError, Draft, EventType, Ledger, Receipt};
-use policy::{Basis, Facts};
+use policy::{Basis, Facts, Fault, Invalid, Match, Severity};
 use serde_json::{Value, json};
 
 use crate::gate::Gate;
@@ -210,13 +210,30 @@ pub async fn append_or_log(ledger: &Ledger, draft: Draft) {
     }
 }
 
+/// Says why a configuration was not put in force: each error with its place, and nothing of the file itself.
+pub fn refused_configuration(invalid: &Invalid) -> Draft {
+    let shown = |fault: &Fault| {
+        let Fault { code, file, line, column, message, .. } = fault;
+        json!({"code": code, "file": file, "line": line, "column": column, "message": message})
+    };
+    let errors = || invalid.0.iter().filter(|fault| fault.severity == Severity::Error);
+    let shown: Vec<Value> = errors().take(SHOWN_FAULTS).map(|fault| without_nulls(shown(fault))).collect();
+    let first = errors().next().map(Fault::to_string).unwrap_or_default();
+    Draft::new(EventType::ConfigRefused)
+        .with("reason", first)
+        .with("fault_count", errors().count() as u64)
+        .with("faults", shown)
+}
+
 fn refusal(error: &AppendError) -> Refusal {
     match error {
         AppendError::Duplicate { first } if repeat::is_repeated(first) => Refusal::Repeated(first.clone()),
-        AppendError::Duplicate { first } => Refusal::Duplicate(first.holder().to_owned()),
-        AppendError::Killed { switch } => Refusal::Killed(switch.scope()),
+        AppendError::Duplicate { first } => Refusal::Duplicate(first.holder().to_owned(), None),
+        AppendError::Killed { switch } => Refusal::Killed(switch.scope(), None),
         AppendError::NoStanding { .. } => Refusal::StandingSpent(error.to_string()),
-        AppendError::OverBudget { key, retry_after_seconds } => Refusal::OverLimit(key.clone(), *retry_after_seconds),
+        AppendError::OverBudget { key, retry_after_seconds } => {
+            Refusal::OverLimit(key.clone(), *retry_after_seconds, None)
+        }
         AppendError::AlreadyExecuting { .. }
         | AppendError::Illegal { .. }
         | AppendError::NoExecution { .. }
@@ -262,6 +279,9 @@ fn described(draft: Draft, facts: &Facts, basis: &Basis) -> Draft {
     if let Some(environment) = &basis.environment {
         draft = draft.with("environment", environment.as_str());
     }
+    if let Some(verdict) = &basis.shadow {
+        draft = draft.with("shadow", json!(verdict));
+    }
     if let Some(detectors) = &basis.dlp {
         draft = draft.with("dlp_hash", detectors.as_str());
     }
@@ -279,6 +299,36 @@ fn described(draft: Draft, facts: &Facts, basis: &Basis) -> Draft {
         draft = draft.with("policy", policy.as_str()).with("policy_hash", hash.as_str());
     }
     draft
+}
+
+/// What a recorded decision rests on: the inverse of [`described`], which leaves out remedies and the finds' weights.
+///
+/// None when the event is no decision.
+pub fn basis(event: &Value) -> Option<Basis> {
+    let data = event.get("data")?;
+    let text = |key: &str| data.get(key).and_then(Value::as_str).map(str::to_owned);
+    let rules = data.get("rules")?.as_array()?.iter().map(|rule| {
+        let text = |key: &str| rule.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let verdict = serde_json::from_value(rule.get("verdict")?.clone()).ok()?;
+        Some(Match { rule: text("rule"), verdict, reason: text("reason"), remedy: String::new() })
+    });
+    let read = |key: &str| data.get(key).cloned().unwrap_or_default();
+    Some(Basis {
+        destination: event.get("dest_key").and_then(Value::as_str).map(str::to_owned),
+        effect: serde_json::from_value(read("effect")).ok(),
+        policy: text("policy"),
+        policy_hash: text("policy_hash"),
+        environment: text("environment"),
+        profile: serde_json::from_value(read("profile")).ok(),
+        manifest_hash: text("manifest_hash"),
+        destinations_hash: text("destinations_hash")?,
+        rules: rules.collect::<Option<_>>()?,
+        measured: serde_json::from_value(read("measured")).unwrap_or_default(),
+        dlp: text("dlp_hash"),
+        risk: serde_json::from_value(read("risk")).ok(),
+        shadow: serde_json::from_value(read("shadow")).ok(),
+        digest: text("digest")?,
+    })
 }
 
 /// `http.post` and so on.
@@ -307,3 +357,6 @@ fn without_nulls(value: Value) -> Value {
         Value::Array(_) | Value::Bool(_) | Value::Null | Value::Number(_) | Value::String(_) => value,
     }
 }
+
+/// How many faults of a refused configuration are recorded one by one.
+const SHOWN_FAULTS: usize = 20;

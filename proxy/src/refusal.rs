@@ -4,7 +4,7 @@
 //! [`Refusal::answer`] does not compile until it has a status, a stable code and words.
 
 use ledger::Taken;
-use policy::{Denial, Facts, Match};
+use policy::{Basis, Denial, Facts, Match, Verdict};
 use vault::Fault;
 
 /// Why a request goes no further. The comments say who is at fault.
@@ -29,7 +29,7 @@ pub enum Refusal {
     /// Policy: denied.
     Denied(Box<(Denial, Facts)>),
     /// Agent: the same side effect, or the same key, was had a short while ago. By whom.
-    Duplicate(String),
+    Duplicate(String, Option<Box<Decided>>),
     /// Agent: an expectation other than `100-continue` (RFC 9110 section 10.1.1).
     Expectation,
     /// Nobody decided in time.
@@ -37,7 +37,7 @@ pub enum Refusal {
     /// Agent: the head is larger than the limit.
     HeadTooLarge(String),
     /// Operator: a kill switch is on. What it is on for.
-    Killed(String),
+    Killed(String, Option<Box<Decided>>),
     /// Gate: the ledger does not take this event now, because another came first.
     LedgerRefused(String),
     /// Gate: the ledger cannot record, so nothing may leave.
@@ -57,7 +57,7 @@ pub enum Refusal {
     /// Agent: no route of the reverse door is for this host and path.
     NoRoute(String),
     /// Agent: more than a budget or a rate has left. Which, and after how many seconds there is room.
-    OverLimit(String, Option<u64>),
+    OverLimit(String, Option<u64>, Option<Box<Decided>>),
     /// Not refused for good: a person has to decide. Intent id, and how many seconds until a retry makes sense.
     Pending(Box<Pending>),
     /// Not refused for good: the key it comes with was had before. By what.
@@ -99,6 +99,15 @@ pub enum Challenge {
     Proxy,
 }
 
+/// A request, and what had been decided about it when it was stopped.
+#[derive(Debug)]
+pub struct Decided {
+    /// The request.
+    pub facts: Facts,
+    /// What the decision rests on.
+    pub basis: Basis,
+}
+
 /// What a held request is told.
 #[derive(Debug)]
 pub struct Pending {
@@ -134,6 +143,37 @@ impl Refusal {
         if let Refusal::WrongCredential(_) = self { Refusal::WrongCredential(Challenge::Origin) } else { self }
     }
 
+    /// The same, with what had been decided about the request that it stops.
+    pub(crate) fn about(self, facts: &Facts, basis: &Basis) -> Refusal {
+        if self.decided().is_some() {
+            return self;
+        }
+        let decided = |basis: Basis| Some(Box::new(Decided { facts: facts.clone(), basis }));
+        if let Refusal::Duplicate(holder, _) = self {
+            return Refusal::Duplicate(holder, decided(basis.clone()));
+        }
+        if let Refusal::OverLimit(limit, after, _) = self {
+            return Refusal::OverLimit(limit, after, decided(basis.clone()));
+        }
+        let Refusal::Killed(scope, _) = self else { return self };
+        let reason = format!("an operator has stopped {scope}");
+        let remedy = "wait until an operator lets it go on".to_owned();
+        let stop = Match { rule: "kill_switch".to_owned(), verdict: Verdict::Deny, reason, remedy };
+        let rules = std::iter::once(stop).chain(basis.rules.iter().cloned()).collect();
+        Refusal::Killed(scope, decided(Basis { rules, ..basis.clone() }))
+    }
+
+    /// The request that it stops and what had been decided about it, where it stops one that was read.
+    pub(crate) fn decided(&self) -> Option<(&Facts, &Basis)> {
+        if let Refusal::Denied(denied) = self {
+            return Some((&denied.1, &denied.0.basis));
+        }
+        if let Refusal::Duplicate(_, decided) | Refusal::Killed(_, decided) | Refusal::OverLimit(_, _, decided) = self {
+            return decided.as_deref().map(|decided| (&decided.facts, &decided.basis));
+        }
+        None
+    }
+
     /// What only an operator should read; empty where the answer already says it all.
     pub fn cause(&self) -> &str {
         match self {
@@ -151,11 +191,11 @@ impl Refusal {
             | Refusal::Cancelled(_)
             | Refusal::ClientGone
             | Refusal::Denied(_)
-            | Refusal::Duplicate(_)
+            | Refusal::Duplicate(..)
             | Refusal::Expectation
             | Refusal::Expired(_)
             | Refusal::HeadTooLarge(_)
-            | Refusal::Killed(_)
+            | Refusal::Killed(..)
             | Refusal::MethodRefused(_)
             | Refusal::NoKey(_)
             | Refusal::NoPlace(_)

@@ -51,16 +51,20 @@ struct Tally<'a> {
     started: Instant,
 }
 
-/// Records the permit, fetches the credential, sends, passes the reply on, records the outcome.
+/// Records the permit and carries it out: fetches the credential, sends, passes the reply on, records the outcome.
 ///
 /// Runs to its end whoever goes away: nothing that was recorded as allowed is left without an outcome.
 pub async fn execute(gate: Arc<Gate>, order: Order, sink: Sink) {
-    let (permit, ticket) = match Permit::record(&gate, order).await {
-        Ok(recorded) => recorded,
-        Err(refusal) => return sink.refuse(refusal),
-    };
+    match Permit::record(&gate, order).await {
+        Ok((permit, ticket)) => perform(&gate, permit, &ticket, sink).await,
+        Err(refusal) => sink.refuse(refusal),
+    }
+}
+
+/// Carries a permit out to its recorded outcome.
+pub async fn perform(gate: &Gate, permit: Permit, ticket: &Ticket, sink: Sink) {
     let started = Instant::now();
-    let (outcome, lease) = carry_out(&gate, permit, &ticket, sink).await;
+    let (outcome, lease) = carry_out(gate, permit, ticket, sink).await;
     let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut outcome = ticket.outcome(outcome).with("millis", millis);
     if let Some(lease) = lease

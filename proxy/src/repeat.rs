@@ -57,7 +57,7 @@ pub async fn answer(
     (wait, base): (u64, &str),
 ) -> Result<Response<Reply>, Refusal> {
     if first.digest.as_deref() != Some(digest) {
-        return Err(Refusal::Duplicate(first.holder().to_owned()));
+        return Err(Refusal::Duplicate(first.holder().to_owned(), None));
     }
     let result = match (&first.intent_id, &first.correlation_id) {
         (Some(intent), _) => {
@@ -65,7 +65,7 @@ pub async fn answer(
             hold::answer(gate, &intent, base).await
         }
         (None, Some(correlation)) => of_live(gate, correlation).await,
-        (None, None) => return Err(Refusal::Duplicate(first.holder().to_owned())),
+        (None, None) => return Err(Refusal::Duplicate(first.holder().to_owned(), None)),
     };
     let mut response = match result {
         Err(pending @ Refusal::Pending(_)) => return Err(pending),
@@ -83,7 +83,7 @@ async fn of_live(gate: &Gate, correlation: &str) -> Result<Response<Reply>, Refu
     let end = tokio::time::Instant::now() + Limits::seconds(gate.limits.wait_seconds);
     while gate.ledger.is_executing(correlation) {
         if !matches!(tokio::time::timeout_at(end, changes.changed()).await, Ok(Ok(()))) {
-            return Err(Refusal::Duplicate(correlation.to_owned()));
+            return Err(Refusal::Duplicate(correlation.to_owned(), None));
         }
     }
     let unknown = |why: String| Refusal::UnknownOutcome(format!("`{correlation}`, the first under this key, {why}"));

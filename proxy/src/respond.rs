@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, header};
-use policy::Denial;
 use serde_json::{Map, Value, json};
 
 use crate::answer::{Answer, first_denial};
@@ -35,7 +34,7 @@ impl Refusal {
         if matches!(self, Refusal::TooMany(_) | Refusal::Busy(_) | Refusal::LedgerUnavailable(_)) {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
-        if let Refusal::OverLimit(_, Some(seconds)) = self {
+        if let Refusal::OverLimit(_, Some(seconds), _) = self {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(*seconds));
         }
         if let Some(held) = self.pending() {
@@ -57,10 +56,6 @@ impl Refusal {
         if let Refusal::Pending(held) = self { Some(held) } else { None }
     }
 
-    fn denial(&self) -> Option<&Denial> {
-        if let Refusal::Denied(denied) = self { Some(&denied.0) } else { None }
-    }
-
     /// Value of `Writ-Decision`.
     pub fn decision(&self) -> &'static str {
         match self.answer().status.as_u16() {
@@ -79,9 +74,8 @@ impl Refusal {
         document.insert("code".into(), json!(answer.code));
         document.insert("retryable".into(), json!(answer.retryable));
         document.insert("remedy".into(), json!(answer.remedy));
-        if let Some(denial) = self.denial() {
-            let basis = &denial.basis;
-            document.insert("rule".into(), json!(first_denial(denial).map(|rule| rule.rule.as_str())));
+        if let Some((_, basis)) = self.decided() {
+            document.insert("rule".into(), json!(first_denial(basis).map(|rule| rule.rule.as_str())));
             document.insert("policy".into(), json!(basis.policy));
             document.insert("destination".into(), json!(basis.destination));
         }

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use http::header::{CONTENT_LOCATION, HeaderMap, HeaderName, HeaderValue, LOCATION, SET_COOKIE};
 use policy::{Authority, Host, Scheme};
 use rustls::ServerConfig;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::canonical::OWN_NAME;
@@ -63,7 +64,7 @@ pub struct Via {
 }
 
 /// `reverse:` of `writ.yaml`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawReverse {
     routes: Vec<RawRoute>,
@@ -79,7 +80,7 @@ pub(crate) struct RawReverse {
     key: Option<PathBuf>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawRoute {
     #[serde(default)]

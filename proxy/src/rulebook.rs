@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Result, anyhow, bail};
-use policy::{Destination, Facts, Rules, Source, yaml};
+use policy::yaml::{self, Step};
+use policy::{Code, Destination, Facts, Fault, Faults, Invalid, Rules, Source};
 
 use crate::canonical::Asked;
 use crate::config::{Config, source};
@@ -25,6 +25,8 @@ pub struct Rulebook {
     pub credentials: BTreeMap<String, Credential>,
     /// Which roots are trusted for which destination.
     pub trust: Trust,
+    /// What someone should look at in other files than the rules'.
+    warnings: Vec<Fault>,
 }
 
 /// What the files look like from outside: enough to see that one was written, replaced, added or removed.
@@ -57,15 +59,38 @@ impl Rulebook {
     /// Reads all files as they are now.
     ///
     /// # Errors
-    /// All faults found, one a line, each with file, line and remedy.
-    pub fn load(config: &Config) -> Result<Rulebook> {
-        config.home.check()?;
-        let credentials = read_credentials(config)?;
-        let rules = read_rules(config, credentials.keys().cloned().collect())?;
-        check_bindings(config, &rules, &credentials)?;
+    /// All faults found, each with file, line and remedy.
+    pub fn load(config: &Config) -> Result<Rulebook, Invalid> {
+        let mut faults = config.home.check().err().map(|invalid| invalid.0).unwrap_or_default();
+        if !config.home.path().is_dir() {
+            return Err(Invalid(faults));
+        }
+        let credentials = keep(read_credentials(config), &mut faults);
+        let destinations = keep(source(&config.home.destinations()), &mut faults);
+        let rules = destinations.as_ref().and_then(|destinations| {
+            let rules = keep(read_rules(config, destinations, credentials.as_ref()), &mut faults)?;
+            faults.extend(stray(destinations, &rules, credentials.as_ref()));
+            Some(rules)
+        });
+        let (Some(rules), Some(credentials), []) = (rules, credentials, faults.as_slice()) else {
+            return Err(Invalid(faults));
+        };
         let special = rules.destinations().filter_map(|destination| destination.roots.as_deref());
-        let trust = Trust::load(config.roots.as_deref(), special)?;
-        Ok(Rulebook { rules, credentials, trust })
+        let unreadable = |error: anyhow::Error| {
+            Invalid(vec![Fault::told(
+                &config.home.path().display().to_string(),
+                Code::MissingFile,
+                &format!("{error:#}"),
+            )])
+        };
+        let trust = Trust::load(config.roots.as_deref(), special).map_err(unreadable)?;
+        let warnings = unused(&config.home.credentials(), &rules, &credentials)?;
+        Ok(Rulebook { rules, credentials, trust, warnings })
+    }
+
+    /// What someone should look at, although all files could be loaded.
+    pub fn warnings(&self) -> impl Iterator<Item = &Fault> {
+        self.rules.warnings().iter().chain(&self.warnings)
     }
 
     /// The destination that a request is for.
@@ -85,43 +110,85 @@ impl Rulebook {
     }
 }
 
-fn read_rules(config: &Config, credentials: BTreeSet<String>) -> Result<Rules> {
-    let destinations = source(&config.home.destinations())?;
+fn read_rules(
+    config: &Config,
+    destinations: &Source,
+    credentials: Option<&BTreeMap<String, Credential>>,
+) -> Result<Rules, Invalid> {
     let policies = named(config.home.policy_files()?)?;
     let agents = named(config.home.manifest_files()?)?;
-    let rules = Rules::load(&destinations, &policies, &credentials, config.environment.as_deref())?;
-    Ok(rules.with_manifests(&agents)?)
+    let names = credentials.map(|credentials| credentials.keys().cloned().collect());
+    let rules = Rules::load(destinations, &policies, names.as_ref(), config.environment.as_deref())?;
+    rules.with_manifests(&agents)
 }
 
 /// The texts of files by what they are called.
-fn named(files: Vec<PathBuf>) -> Result<Vec<(String, Source)>> {
+fn named(files: Vec<PathBuf>) -> Result<Vec<(String, Source)>, Invalid> {
     let name = |path: &Path| path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
     files.into_iter().map(|path| Ok((name(&path), source(&path)?))).collect()
 }
 
-fn read_credentials(config: &Config) -> Result<BTreeMap<String, Credential>> {
+fn read_credentials(config: &Config) -> Result<BTreeMap<String, Credential>, Invalid> {
     let path = config.home.credentials();
     if !path.exists() {
         return Ok(BTreeMap::new());
     }
-    let raw: RawCredentials = yaml::read(&source(&path)?)?;
-    raw.check(&config.providers).map_err(|faults| anyhow!("{}: {}", path.display(), faults.join("\n")))
+    // A line of this file may be a secret, although none belongs there.
+    let quiet = |invalid: Invalid| Invalid(invalid.0.into_iter().map(Fault::without_snippet).collect());
+    let source = source(&path)?;
+    let (raw, misshapen) = yaml::survey::<RawCredentials>(&source);
+    let mut faults = Faults::new(&source);
+    faults.extend(misshapen);
+    let checked = raw.map(|raw| raw.check(&config.providers)).unwrap_or_else(|| Ok(BTreeMap::new()));
+    let credentials = checked.unwrap_or_else(|wrong| {
+        for (name, why) in wrong {
+            let path = [Step::Key("credentials"), Step::Key(&name)];
+            faults.tell(&path, Code::BadCredential, &format!("credential `{name}`: {why}"));
+        }
+        BTreeMap::new()
+    });
+    let faults = faults.into_vec();
+    if faults.is_empty() { Ok(credentials) } else { Err(quiet(Invalid(faults))) }
 }
 
-/// A destination may use a credential only for hosts that the credential is bound to.
-fn check_bindings(config: &Config, rules: &Rules, credentials: &BTreeMap<String, Credential>) -> Result<()> {
-    for destination in rules.destinations() {
-        let Some(name) = destination.credential.as_deref() else { continue };
-        let credential = credentials.get(name);
-        let stray = destination.hosts().find(|host| !credential.is_some_and(|credential| credential.covers(host)));
-        if let Some(host) = stray {
-            let (file, key) = (config.home.destinations(), &destination.key);
-            bail!(
-                "{}: destination `{key}` sends credential `{name}` to `{host}`, which the `hosts:` of that credential \
-                 do not list; add it there or use another credential",
-                file.display()
-            );
+/// Destinations whose credential is not bound to all of their hosts.
+fn stray(source: &Source, rules: &Rules, credentials: Option<&BTreeMap<String, Credential>>) -> Vec<Fault> {
+    let mut faults = Faults::new(source);
+    for (at, destination) in rules.destinations().enumerate() {
+        let name = destination.credential.as_deref().unwrap_or_default();
+        let Some(credential) = credentials.and_then(|credentials| credentials.get(name)) else { continue };
+        if let Some(host) = destination.hosts().find(|host| !credential.covers(host)) {
+            let path = [Step::Key("destinations"), Step::Item(at), Step::Key("credential")];
+            let key = &destination.key;
+            let message = format!("`{key}` sends the credential `{name}` to `{host}`, which its `hosts:` do not list");
+            faults.note(&path, Code::CredentialHost, message, "add the host there, or use another credential");
         }
     }
-    Ok(())
+    faults.into_vec()
+}
+
+/// What could be read; or nothing, and why among the faults.
+fn keep<T>(read: Result<T, Invalid>, faults: &mut Vec<Fault>) -> Option<T> {
+    read.map_err(|invalid| faults.extend(invalid.0)).ok()
+}
+
+/// Credentials that no destination uses.
+fn unused(path: &Path, rules: &Rules, credentials: &BTreeMap<String, Credential>) -> Result<Vec<Fault>, Invalid> {
+    let used: BTreeSet<&str> =
+        rules.destinations().filter_map(|destination| destination.credential.as_deref()).collect();
+    if credentials.keys().all(|name| used.contains(name.as_str())) {
+        return Ok(Vec::new());
+    }
+    let source = source(path)?;
+    let mut faults = Faults::new(&source);
+    for name in credentials.keys().filter(|name| !used.contains(name.as_str())) {
+        let path = [Step::Key("credentials"), Step::Key(name)];
+        faults.warn(
+            &path,
+            Code::UnusedCredential,
+            "no destination uses this credential",
+            "name it in one, or remove it",
+        );
+    }
+    Ok(faults.into_vec().into_iter().map(Fault::without_snippet).collect())
 }

@@ -119,6 +119,7 @@ pub const FIRST_OPERATOR: &str = "admin";
 const STARTER: &[(&str, &str)] = &[
     ("writ.yaml", include_str!("starter/writ.yaml")),
     ("credentials.yaml", include_str!("starter/credentials.yaml")),
+    ("tests/starter.yaml", include_str!("starter/tests/starter.yaml")),
     ("policies/reads.yaml", include_str!("starter/policies/reads.yaml")),
     ("policies/models.yaml", include_str!("starter/policies/models.yaml")),
     ("policies/payments.yaml", include_str!("starter/policies/payments.yaml")),

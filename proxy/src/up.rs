@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use jiff::Timestamp;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -127,6 +128,9 @@ fn announce(running: &Running, first: bool) -> Result<()> {
         door.shown().try_for_each(|route| writeln!(out, "                   {route}"))?;
     }
     writeln!(out, "  CA SHA-256     {}", running.gate.issuer.root().fingerprint())?;
+    for (policy, until) in running.gate.rulebook().rules.not_enforced(Timestamp::now()) {
+        writeln!(out, "\n  NOT ENFORCED   policy `{policy}` until {until}: what it holds or denies is sent")?;
+    }
     writeln!(out, "\nIn the agent's shell:")?;
     writeln!(
         out,

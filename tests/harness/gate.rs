@@ -157,6 +157,11 @@ impl Gate {
     }
 
     /// What the gate has logged since it was last started.
+    pub(crate) fn printed(&self) -> String {
+        self.plan.printed()
+    }
+
+    /// What the gate has logged since it was last started.
     pub(crate) fn log(&self) -> String {
         self.plan.log()
     }

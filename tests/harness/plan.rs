@@ -57,7 +57,7 @@ impl Plan {
             environment: Vec::new(),
             prefix: Vec::new(),
         };
-        for dir in [plan.home(), plan.home().join("policies")] {
+        for dir in [plan.home(), plan.home().join("policies"), plan.home().join("tests")] {
             fs::DirBuilder::new().mode(0o700).create(dir).unwrap();
         }
         plan.write("api.key", world::SECRET);
@@ -174,6 +174,11 @@ impl Plan {
     /// Runs a command of the program on this home.
     pub(crate) fn writ(&self, arguments: &[&str]) -> Printed {
         self.run(arguments, &[])
+    }
+
+    /// What the gate has printed since it was last started.
+    pub(crate) fn printed(&self) -> String {
+        fs::read_to_string(self.folder.path().join("out")).unwrap_or_default()
     }
 
     /// What the gate has logged since it was last started.

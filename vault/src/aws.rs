@@ -21,6 +21,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::body::SdkBody;
 use bytes::Bytes;
 use http_body_util::Full;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
@@ -29,8 +30,9 @@ use crate::call::{Caller, Reply};
 use crate::{Fault, Raw, json};
 
 /// How Secrets Manager is reached. Without settings it is as AWS's own tools would.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Aws")]
 pub(crate) struct Settings {
     /// The region; without one what the environment or the profile says.
     region: Option<String>,

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
 use rustify::Endpoint;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use vaultrs::api::{kv1, kv2};
@@ -25,8 +26,9 @@ pub(crate) use login::Settings as LoginSettings;
 use login::{Login, Session};
 
 /// How a vault is reached.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Hashicorp")]
 pub(crate) struct Settings {
     /// Its URL, without a path.
     pub(crate) address: String,

@@ -4,14 +4,16 @@
 
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::program::{Program, Programs};
 use crate::{Fault, LocalReference, Raw, local::Local};
 
 /// How 1Password is reached.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "OnePassword")]
 pub(crate) struct Settings {
     /// Absolute path of `op`.
     pub(crate) command: PathBuf,

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::aws::{self, Aws};
@@ -25,8 +26,9 @@ pub struct Providers {
 }
 
 /// One entry of `providers:`: exactly one kind with its settings.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub struct ProviderSettings {
     aws: Option<aws::Settings>,
     hashicorp: Option<hashicorp::Settings>,
@@ -65,13 +67,13 @@ impl Providers {
     /// Checks the settings of every provider.
     ///
     /// # Errors
-    /// One sentence per fault, naming the provider and what to write instead.
-    pub fn new(settings: BTreeMap<String, ProviderSettings>) -> Result<Providers, Vec<String>> {
+    /// The name of each provider that cannot be used, with a sentence about what to write instead.
+    pub fn new(settings: BTreeMap<String, ProviderSettings>) -> Result<Providers, Vec<(String, String)>> {
         let mut providers = Providers::default();
         let mut faults = Vec::new();
         for (name, settings) in settings {
             if let Err(fault) = providers.add(&name, settings) {
-                faults.push(format!("provider `{name}`: {fault}"));
+                faults.push((name, fault));
             }
         }
         if faults.is_empty() { Ok(providers) } else { Err(faults) }

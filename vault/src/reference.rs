@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::field::Field;
@@ -53,7 +54,7 @@ pub enum Reference {
 }
 
 /// A secret that needs no provider: the only kind that a provider's own token may be.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize, JsonSchema)]
 #[serde(try_from = "String")]
 pub enum LocalReference {
     /// `env://NAME`: a variable of this process's environment. For development: the environment is readable for

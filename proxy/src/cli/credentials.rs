@@ -13,14 +13,8 @@ use crate::rulebook::Rulebook;
 
 /// Runs one of them, on the files of the home: no running gate is needed.
 pub(super) async fn run(home: Home, what: &CredentialCommand, as_json: bool) -> Result<Exit> {
-    let loaded = Config::load(home).and_then(|config| Rulebook::load(&config).map(|book| (config, book)));
-    let (config, book) = match loaded {
-        Ok(loaded) => loaded,
-        Err(error) => {
-            say_error(&format!("{error:#}"));
-            return Ok(Exit::Invalid);
-        }
-    };
+    let config = Config::load(home)?;
+    let book = Rulebook::load(&config)?;
     match what {
         CredentialCommand::List => {
             for (name, credential) in &book.credentials {

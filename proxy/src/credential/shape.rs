@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Where in a request a secret goes. Templates hold `{secret}`.
@@ -68,7 +69,7 @@ pub struct Hmac {
 }
 
 /// A digest of the SHA-2 family (FIPS 180-4).
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Algorithm {
     /// SHA-256.
@@ -78,7 +79,7 @@ pub enum Algorithm {
 }
 
 /// How octets are written as text.
-#[derive(Clone, Copy, Debug, Deserialize)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Encoding {
     /// Base64 (RFC 4648 section 4).
@@ -88,8 +89,9 @@ pub enum Encoding {
 }
 
 /// `inject:` as written: exactly one of these.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
 pub(super) struct RawInject {
     basic: Option<RawBasic>,
     bearer: Option<String>,
@@ -103,7 +105,7 @@ pub(super) struct RawInject {
     url: Option<bool>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawBasic {
     user: String,
@@ -111,13 +113,13 @@ struct RawBasic {
     password: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawField {
     field: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawHeader {
     name: String,
@@ -125,7 +127,7 @@ struct RawHeader {
     value: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawHmac {
     over: String,
@@ -136,7 +138,7 @@ struct RawHmac {
     encoding: Encoding,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct RawNamed {
     name: String,

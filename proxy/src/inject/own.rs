@@ -135,6 +135,7 @@ mod tests {
             body: Body::new(Bytes::from_static(b"{}")),
             votes: Vec::new(),
             unanswered: false,
+            lost: Vec::new(),
         }
     }
 

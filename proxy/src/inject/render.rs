@@ -116,6 +116,7 @@ mod tests {
             body: Body::new(Bytes::from_static(body.as_bytes())),
             votes: Vec::new(),
             unanswered: false,
+            lost: Vec::new(),
         }
     }
 

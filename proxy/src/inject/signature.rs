@@ -80,6 +80,7 @@ mod tests {
             body: Body::new(Bytes::from_static(b"what do ya want for nothing?")),
             votes: Vec::new(),
             unanswered: false,
+            lost: Vec::new(),
         };
         let headers = BTreeMap::from([("x-signature".to_owned(), "v1={signature},t={timestamp}".to_owned())]);
         let mut hmac =

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 use rustify::Endpoint;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 use vaultrs::api::auth::{approle, kubernetes};
@@ -19,8 +20,9 @@ use crate::local::Local;
 use crate::{Fault, LocalReference};
 
 /// How to log in: exactly one of these.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Login", extend("minProperties" = 1, "maxProperties" = 1))]
 pub(crate) struct Settings {
     pub(crate) token: Option<LocalReference>,
     pub(crate) approle: Option<AppRole>,
@@ -28,7 +30,7 @@ pub(crate) struct Settings {
 }
 
 /// An AppRole.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AppRole {
     #[serde(default = "approle_mount")]
@@ -38,7 +40,7 @@ pub(crate) struct AppRole {
 }
 
 /// The service account of this pod.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Kubernetes {
     #[serde(default = "kubernetes_mount")]
