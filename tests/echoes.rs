@@ -99,6 +99,22 @@ fn f11_an_echo_in_the_head_or_the_trailers_is_masked() {
 }
 
 #[test]
+fn f17_parts_of_a_reply_are_not_given_out_where_the_secret_could_be_in_them() {
+    let origin = Origin::https(&[API]);
+    let gate = gate(&origin, "{ bearer: '{secret}' }");
+    let part = |gate: &Gate| gate.agent().request("GET", "https://api.example/x", &[("Range", "bytes=0-9")], b"");
+    let answer = part(&gate);
+    assert_eq!((answer.status, answer.code().as_str(), origin.connections()), (403, "range_refused", 0));
+    assert_eq!(gate.events_of(&answer.correlation())[0]["type"], "request.refused");
+    // Where the operator allows it, and where no secret travels.
+    for inject in ["{ bearer: '{secret}' }\n    ranges: true", HMAC] {
+        let gate = self::gate(&origin, inject);
+        assert_eq!(part(&gate).status, 200, "{inject}");
+        assert_eq!(origin.hits().last().unwrap().header("range"), Some("bytes=0-9"));
+    }
+}
+
+#[test]
 fn a_stream_of_events_is_not_delayed() {
     let pause = Duration::from_secs(2);
     let events = ["data: one\n\n", "data: sk_live_ 4e", "C39!\n\n"].map(|event| (pause, event.as_bytes().to_vec()));
@@ -236,5 +252,8 @@ fn zstd(text: &[u8]) -> Vec<u8> {
 type Encode = fn(&[u8]) -> Vec<u8>;
 const CODINGS: [(&str, Encode); 5] =
     [("identity", identity), ("gzip", gzip), ("deflate", deflate), ("br", brotli), ("zstd", zstd)];
+
+/// The secret is a key that stays here.
+const HMAC: &str = "{ hmac: { over: '{body}', headers: { x-sign: '{signature}' } } }";
 
 const SECRET: &str = "sk_live_4eC39HqLyjWDarjtT1zdp7dc";

@@ -15,6 +15,8 @@ mod bad_input;
 #[cfg(test)]
 mod budgets;
 #[cfg(test)]
+mod client_certificates;
+#[cfg(test)]
 mod echoes;
 #[cfg(test)]
 mod endings;
@@ -35,7 +37,11 @@ mod language;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod oauth2;
+#[cfg(test)]
 mod order;
+#[cfg(test)]
+mod placeholders;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]

@@ -200,6 +200,27 @@ impl Refusal {
             )
             .retryable(),
             Pending(held) => pending(held),
+            PlaceholderMisplaced => row(
+                403,
+                "placeholder_misplaced",
+                "placeholder where it is not replaced",
+                "the request carries the placeholder of a credential in a place, or to a host, where it is not replaced",
+                "send the placeholder only where its API takes the key, and only to that API",
+            ),
+            PlaceholderRequired => row(
+                403,
+                "placeholder_required",
+                "placeholder required",
+                "the request carries a key of its own, or none, where this destination wants the placeholder",
+                "use the placeholder that an operator gave out for this API as its key, and no other key beside it",
+            ),
+            RangeRefused => row(
+                403,
+                "range_refused",
+                "range refused",
+                "a part of a reply is not passed on from here: in pieces, a credential that comes back is not recognised",
+                "leave the Range header out; or have an operator set `ranges: true` for this credential",
+            ),
             Rejected(id, rationale) => row(
                 403,
                 "rejected",
@@ -247,6 +268,21 @@ impl Refusal {
                 "the request carries a gate token that would have left with it",
                 "send the token in Proxy-Authorization only; then have an operator replace it",
             ),
+            TokenRefused(_) => row(
+                502,
+                "token_refused",
+                "access token refused",
+                "the destination's token endpoint gave no access token, so nothing was sent",
+                "an operator has to mend it; the gate's ledger and log show the cause",
+            ),
+            TokenUnreachable(_) => row(
+                503,
+                "token_unreachable",
+                "token endpoint unreachable",
+                "the destination's token endpoint could not be reached, so nothing was sent",
+                "try again later; the gate's ledger and log show the cause",
+            )
+            .retryable(),
             TooMany(why) => {
                 row(429, "too_many", "too many", why, "send fewer at once, or wait until earlier ones are decided")
                     .retryable()

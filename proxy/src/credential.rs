@@ -8,10 +8,16 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use vault::{Place, Providers, Reference};
 
+mod oauth2;
 mod shape;
+mod signing;
+mod slot;
 
+pub use oauth2::{ClientAuth, Grant, OAuth2};
 use shape::RawInject;
-pub use shape::{Algorithm, Encoding, Hmac, PLACEHOLDER, Shape};
+pub use shape::Shape;
+pub use signing::{Algorithm, Encoding, Hmac, SigV4, Text};
+pub use slot::{PLACEHOLDER, Slot};
 
 /// One entry of `credentials.yaml`.
 #[derive(Debug)]
@@ -20,6 +26,12 @@ pub struct Credential {
     pub place: Place,
     /// How it goes into a request.
     pub shape: Shape,
+    /// What agents send in the place of the secret, because their clients want something there.
+    pub placeholder: Option<String>,
+    /// Whether a request without that is refused.
+    pub requires_placeholder: bool,
+    /// Whether parts of replies may be asked for: what comes back in pieces cannot be told to be the secret.
+    pub ranges: bool,
     /// Reply headers that reach the agent although an upstream hands out credentials in them; names in lower case.
     pub reply_headers: BTreeSet<String>,
     /// Hosts it may go to: exact names, or `*.suffix`.
@@ -43,6 +55,11 @@ struct RawCredential {
     cache_seconds: u64,
     hosts: Vec<String>,
     inject: RawInject,
+    placeholder: Option<String>,
+    #[serde(default)]
+    require_placeholder: bool,
+    #[serde(default)]
+    ranges: bool,
     #[serde(default = "challenges")]
     reply_headers: BTreeSet<String>,
 }
@@ -91,15 +108,16 @@ impl RawCredentials {
 }
 
 fn credential(raw: RawCredential, providers: &Providers) -> Result<Credential, String> {
-    let reference = raw.secret.parse::<Reference>().map_err(|error| error.to_string())?;
-    let place = providers.place(reference, raw.provider.as_deref()).map_err(|error| error.to_string())?;
-    if raw.cache_seconds > MOST_CACHE_SECONDS {
-        return Err(format!(
-            "`cache_seconds` is {}; a secret is kept for {MOST_CACHE_SECONDS} at most",
-            raw.cache_seconds
-        ));
-    }
-    let place = place.kept_for(Duration::from_secs(raw.cache_seconds));
+    let kept = kept_for(raw.cache_seconds)?;
+    let place = |text: &str, provider: Option<&str>| {
+        let reference = text.parse::<Reference>().map_err(|error| error.to_string())?;
+        let place = providers.place(reference, provider).map_err(|error| error.to_string())?;
+        Ok::<Place, String>(place.kept_for(kept))
+    };
+    let provider = raw.provider.as_deref();
+    // What stands beside the secret may be kept elsewhere.
+    let beside = |text: &str| place(text, provider).or_else(|_| place(text, None));
+    let place = place(&raw.secret, provider)?;
     if raw.hosts.is_empty() {
         return Err("`hosts:` is empty; name the hosts this secret may go to".to_owned());
     }
@@ -108,7 +126,43 @@ fn credential(raw: RawCredential, providers: &Providers) -> Result<Credential, S
     if let Some(name) = reply_headers.iter().find(|name| !HANDING_OUT.contains(&name.as_str())) {
         return Err(format!("`{name}` passes anyway; `reply_headers:` may list {}", HANDING_OUT.join(", ")));
     }
-    Ok(Credential { place, shape: raw.inject.check()?, reply_headers, hosts })
+    let shape = raw.inject.check(beside)?;
+    let place = if let Shape::Certificate(_) = shape { place.with_lines() } else { place };
+    check_placeholder(raw.placeholder.as_deref(), raw.require_placeholder, &shape)?;
+    Ok(Credential {
+        place,
+        shape,
+        placeholder: raw.placeholder,
+        requires_placeholder: raw.require_placeholder,
+        ranges: raw.ranges,
+        reply_headers,
+        hosts,
+    })
+}
+
+/// One that is short or has odd characters could stand anywhere by chance, or not be found where it stands.
+fn check_placeholder(placeholder: Option<&str>, required: bool, shape: &Shape) -> Result<(), String> {
+    let Some(placeholder) = placeholder else {
+        let why = "`require_placeholder:` needs a `placeholder:`, such as `sk-writ-` and twenty random characters";
+        return if required { Err(why.to_owned()) } else { Ok(()) };
+    };
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if placeholder.len() < LEAST_PLACEHOLDER || !placeholder.bytes().all(plain) {
+        return Err(format!(
+            "`placeholder:` needs {LEAST_PLACEHOLDER} or more letters, digits, `-` and `_`, so that it is nothing else"
+        ));
+    }
+    match shape.slot() {
+        Some(Slot::Url) | None => Err("a placeholder has no place with this `inject:`; leave it out".to_owned()),
+        Some(_) => Ok(()),
+    }
+}
+
+fn kept_for(seconds: u64) -> Result<Duration, String> {
+    if seconds > MOST_CACHE_SECONDS {
+        return Err(format!("`cache_seconds` is {seconds}; a secret is kept for {MOST_CACHE_SECONDS} at most"));
+    }
+    Ok(Duration::from_secs(seconds))
 }
 
 /// A client such as git wants to see how it should have authenticated.
@@ -122,10 +176,17 @@ fn bound_host(host: &str) -> Result<String, String> {
     if policy::Host::parse(suffix.unwrap_or(&host)).is_err() {
         return Err(format!("`{host}` is not a host name or `*.suffix`"));
     }
-    if suffix.is_some_and(|suffix| !suffix.contains('.') || SHARED_SUFFIXES.contains(&suffix)) {
+    if suffix.is_some_and(is_shared) {
         return Err(format!("under `{host}` anybody can have a name; list the exact hosts this secret may go to"));
     }
     Ok(host)
+}
+
+/// Whether strangers get names under it: it is a public suffix (of registries, or the private section of the list, as
+/// of hosting services), or has such below it.
+fn is_shared(suffix: &str) -> bool {
+    let public = psl::suffix(suffix.as_bytes());
+    public.is_none_or(|public| public.as_bytes() == suffix.as_bytes()) || ABOVE_SHARED.contains(&suffix)
 }
 
 fn covers(pattern: &str, host: &str) -> bool {
@@ -141,27 +202,11 @@ pub const HANDING_OUT: &[&str] = &["authentication-info", "set-cookie", "set-coo
 /// Seconds after which a secret that was rotated or revoked has to be noticed.
 const MOST_CACHE_SECONDS: u64 = 300;
 
-/// Suffixes under which strangers get names of their own; a secret bound to all of them would be anybody's.
-const SHARED_SUFFIXES: &[&str] = &[
-    "amazonaws.com",
-    "appspot.com",
-    "azurewebsites.net",
-    "cloudfront.net",
-    "core.windows.net",
-    "fly.dev",
-    "github.io",
-    "googleapis.com",
-    "herokuapp.com",
-    "netlify.app",
-    "ngrok.io",
-    "onrender.com",
-    "pages.dev",
-    "run.app",
-    "s3.amazonaws.com",
-    "vercel.app",
-    "web.app",
-    "workers.dev",
-];
+/// Characters of the shortest placeholder.
+const LEAST_PLACEHOLDER: usize = 20;
+
+/// Domains that are no public suffix themselves, below which services give names to strangers.
+const ABOVE_SHARED: &[&str] = &["amazonaws.com", "amazonaws.com.cn", "core.windows.net", "googleapis.com", "on.aws"];
 
 #[cfg(test)]
 mod tests {
@@ -213,6 +258,19 @@ mod tests {
             ("{ secret: nope, hosts: [a.com], inject: { bearer: \"{secret}\" } }", "reference"),
             ("{ secret: env://K, hosts: [], inject: { bearer: \"{secret}\" } }", "hosts"),
             ("{ secret: env://K, hosts: [\"*.amazonaws.com\"], inject: { bearer: \"{secret}\" } }", "exact hosts"),
+            ("{ secret: env://K, hosts: [\"*.s3.amazonaws.com\"], inject: { bearer: \"{secret}\" } }", "exact hosts"),
+            ("{ secret: env://K, hosts: [\"*.github.io\"], inject: { bearer: \"{secret}\" } }", "exact hosts"),
+            ("{ secret: env://K, hosts: [\"*.myshopify.com\"], inject: { bearer: \"{secret}\" } }", "exact hosts"),
+            ("{ secret: env://K, hosts: [\"*.co.uk\"], inject: { bearer: \"{secret}\" } }", "exact hosts"),
+            ("{ secret: env://K, hosts: [a.com], inject: { bearer: \"{secret}\" }, placeholder: sk-writ-short }", "20"),
+            (
+                "{ secret: env://K, hosts: [a.com], inject: { url: true }, placeholder: sk-writ-00000000000000 }",
+                "no place",
+            ),
+            (
+                "{ secret: env://K, hosts: [a.com], inject: { bearer: \"{secret}\" }, require_placeholder: true }",
+                "needs a",
+            ),
             ("{ secret: env://K, hosts: [a.com], inject: {} }", "exactly one"),
             ("{ secret: env://K, hosts: [a.com], inject: { bearer: x } }", "{secret}"),
             ("{ secret: env://K, hosts: [a.com], inject: { header: { name: host } } }", "frames"),

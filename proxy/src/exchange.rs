@@ -157,8 +157,8 @@ async fn attempt(
     let (bytes, share) =
         whole.map_err(|_| Refusal::SlowRequest("the request body did not arrive in time".to_owned()))??;
     let wait = waits(gate, &asked, destination);
-    let facts =
-        facts(asked, name.clone(), bytes, destination.and_then(|destination| rulebook.credential_of(destination)))?;
+    let credential = destination.and_then(|destination| rulebook.credential_of(destination));
+    let facts = facts(asked, name.clone(), bytes, (&rulebook, credential))?;
     if let Some(ids) = destination.and_then(|destination| destination.rpc_ids(&facts)) {
         *dialect = Dialect::JsonRpc(ids);
     }
@@ -248,7 +248,7 @@ pub(crate) fn facts(
     asked: Asked,
     agent: String,
     bytes: Bytes,
-    credential: Option<&Credential>,
+    (rulebook, credential): (&Rulebook, Option<&Credential>),
 ) -> Result<Facts, Refusal> {
     let headers = asked.forwarded()?;
     let mut facts = Facts {
@@ -263,9 +263,7 @@ pub(crate) fn facts(
         unanswered: false,
         lost: Vec::new(),
     };
-    if let Some(credential) = credential {
-        inject::prepare(credential, &mut facts)?;
-    }
+    inject::prepare(rulebook.placeholders.as_ref(), credential, &mut facts)?;
     if token::is_in(&facts) { Err(Refusal::TokenInRequest) } else { Ok(facts) }
 }
 
@@ -348,6 +346,8 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::ReplyWithheld(_)
         | Refusal::StandingSpent(_)
         | Refusal::Upstream(_)
+        | Refusal::TokenRefused(_)
+        | Refusal::TokenUnreachable(_)
         | Refusal::Unfetched(..)
         | Refusal::UnknownOutcome(_)
         | Refusal::VaultUnavailable(_) => true,
@@ -369,6 +369,9 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::NotMarked(_)
         | Refusal::OverLimit(..)
         | Refusal::Repeated(_)
+        | Refusal::PlaceholderMisplaced
+        | Refusal::PlaceholderRequired
+        | Refusal::RangeRefused
         | Refusal::SlowRequest(_)
         | Refusal::TargetTooLong(_)
         | Refusal::TokenInRequest

@@ -152,6 +152,7 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         Refusal::Ambiguous(_) => Some(("ambiguous_request", "MEDIUM")),
         Refusal::AuthorityMismatch(_) => Some(("authority_mismatch", "MEDIUM")),
         Refusal::NotMarked(_) => Some(("from_a_page", "MEDIUM")),
+        Refusal::PlaceholderMisplaced => Some(("placeholder_misplaced", "HIGH")),
         Refusal::TokenInRequest => Some(("token_in_request", "HIGH")),
         Refusal::WrongCredential(_) => Some(("wrong_credential", "HIGH")),
         Refusal::AgentSuspended
@@ -176,6 +177,8 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         | Refusal::NoRoute(_)
         | Refusal::OverLimit(..)
         | Refusal::Pending(_)
+        | Refusal::PlaceholderRequired
+        | Refusal::RangeRefused
         | Refusal::Rejected(..)
         | Refusal::Repeated(_)
         | Refusal::ReplyWithheld(_)
@@ -185,6 +188,8 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         | Refusal::TooMany(_)
         | Refusal::UpgradeRefused(_)
         | Refusal::Upstream(_)
+        | Refusal::TokenRefused(_)
+        | Refusal::TokenUnreachable(_)
         | Refusal::Unfetched(..)
         | Refusal::UnknownOutcome(_)
         | Refusal::VaultUnavailable(_) => None,

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use vault::Vault;
 
+use crate::access_tokens::Tokens;
 use crate::config::Config;
 use crate::flood::Refusals;
 use crate::hold;
@@ -41,6 +42,8 @@ pub struct Gate {
     pub sealed: Arc<Sealed>,
     /// Where secrets come from.
     pub vault: Vault,
+    /// Access tokens in use.
+    pub tokens: Tokens,
     /// Makes leaf certificates.
     pub issuer: Issuer,
     /// How many leaves an agent may cause.
@@ -106,6 +109,7 @@ impl Gate {
             replies: halves(limits.reply_budget_bytes),
             mint: Mint::new(limits.leaves_per_minute),
             bodies: Arc::new(Semaphore::new(Limits::size(limits.body_budget_bytes).min(Semaphore::MAX_PERMITS))),
+            tokens: Tokens::default(),
             parking: tokio::sync::Mutex::new(()),
             reloading: tokio::sync::Mutex::new(()),
             refusals: Refusals::default(),
@@ -214,6 +218,7 @@ impl Gate {
         while self.stop.run_until_cancelled(each_second.tick()).await.is_some() {
             self.expire().await;
             self.pool.sweep(false);
+            self.tokens.sweep();
             // Files that changed and then stayed as they are for a second: nobody is writing them any more.
             let now = Traces::of(&self.config);
             if now == last && now != loaded {

@@ -5,26 +5,36 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
 use jiff::Timestamp;
+use policy::Facts;
 use serde_json::{Value, json};
+use vault::{Fetched, Lease, Place, Secret};
 use zeroize::Zeroizing;
 
+use crate::access_tokens::Missing;
+use crate::credential::{Credential, Shape, SigV4, Slot, Text};
 use crate::gate::Gate;
 use crate::permit::Permit;
 use crate::refusal::Refusal;
 use crate::scrub::Needles;
+use crate::trust::ClientCertificate;
 
+mod aws_chunked;
 mod field;
+mod oauth2;
 mod own;
+mod placeholder;
 mod render;
+mod segment;
 mod signature;
-mod slot;
+mod sigv4;
 mod template;
 
-pub use own::prepare;
+pub(crate) use template::unescaped;
 
 /// A credential rendered for one request: what takes the place of the request's own parts.
 #[derive(Default)]
@@ -35,21 +45,40 @@ pub struct Injected {
     pub target: Option<Zeroizing<String>>,
     /// The body.
     pub body: Option<Bytes>,
+    /// What the connection presents.
+    pub certificate: Option<ClientCertificate>,
     /// What must not come back.
     pub guard: Option<Guard>,
     /// Reference, provider and version for the ledger; null without a credential.
     pub origin: Value,
     /// What has to be given back when the request is over.
-    pub lease: Option<vault::Lease>,
+    pub leases: Vec<Lease>,
 }
 
 /// What the gate looks for in the reply to a request with a credential.
 #[derive(Debug)]
 pub struct Guard {
-    /// The secrets, in all their forms.
-    pub needles: Arc<Needles>,
+    /// The secrets, in all their forms; none where the upstream knows none.
+    pub needles: Option<Arc<Needles>>,
     /// Headers that pass although they could hand out another credential.
     pub passing: BTreeSet<String>,
+    /// The access token that is kept no longer if the upstream does not take it.
+    pub token: Option<String>,
+}
+
+/// Fetches for one request, and knows what was lent for it.
+struct Borrower<'a> {
+    gate: &'a Gate,
+    leases: Vec<Lease>,
+}
+
+/// What came of a credential for one request.
+struct Rendered {
+    injected: Injected,
+    needles: Option<Arc<Needles>>,
+    /// Version of the secret, where its provider has one.
+    version: Option<String>,
+    token: Option<String>,
 }
 
 // === impl Injected ===
@@ -60,11 +89,50 @@ impl std::fmt::Debug for Injected {
     }
 }
 
+// === impl Borrower ===
+
+impl Borrower<'_> {
+    async fn fetch(&mut self, place: &Place) -> Result<Fetched, Missing> {
+        let fetched = self.gate.vault.fetch(place).await;
+        let mut fetched = fetched.map_err(|error| Missing::Unfetched(error.fault.clone(), error.to_string()))?;
+        self.leases.extend(fetched.lease.take());
+        Ok(fetched)
+    }
+
+    /// A copy of a secret that is wiped, for where it cannot be lent.
+    async fn copy(&mut self, place: &Place) -> Result<Zeroizing<String>, Missing> {
+        self.fetch(place).await.map(|fetched| copied(&fetched.secret))
+    }
+
+    /// Gives everything back that nobody will use. What cannot be given back ends by itself.
+    async fn give_back(self) {
+        for lease in self.leases {
+            let _ended_by_itself = self.gate.vault.give_back(lease).await;
+        }
+    }
+}
+
+/// Makes room for the credential of a request's destination, and looks for placeholders where they are not replaced.
+///
+/// # Errors
+/// What is wrong with the request: a placeholder in another place, another key, no place for the secret.
+pub fn prepare(
+    placeholders: Option<&Needles>,
+    credential: Option<&Credential>,
+    facts: &mut Facts,
+) -> Result<(), Refusal> {
+    if let Some(placeholders) = placeholders {
+        placeholder::check(placeholders, credential, facts)?;
+    }
+    credential.map_or(Ok(()), |credential| own::remove(credential, facts))
+}
+
 /// Fetches and renders the credential that the permit's grant names.
 ///
 /// # Errors
-/// [`Refusal::Unfetched`] when its source failed, [`Refusal::VaultUnavailable`] when it is not configured or not bound
-/// to this host. Never the secret.
+/// [`Refusal::Unfetched`] when its source failed, [`Refusal::TokenRefused`] or [`Refusal::TokenUnreachable`] when its
+/// token endpoint did, [`Refusal::VaultUnavailable`] when it is not configured or not bound to this host. Never the
+/// secret.
 pub async fn credentials(gate: &Gate, permit: &Permit) -> Result<Injected, Refusal> {
     let Some(name) = permit.grant().credential() else { return Ok(Injected::default()) };
     let credential = permit.rulebook().credentials.get(name);
@@ -74,27 +142,111 @@ pub async fn credentials(gate: &Gate, permit: &Permit) -> Result<Injected, Refus
     if !credential.is_bound_to(authority) {
         return Err(Refusal::VaultUnavailable(format!("credential `{name}` is not bound to {authority}")));
     }
-    let fetched = gate.vault.fetch(&credential.place).await;
-    let fetched = fetched.map_err(|error| Refusal::Unfetched(error.fault.clone(), error.to_string()))?;
-    let facts = permit.facts();
-    let rendered = fetched.secret.lend(|secret| render::render(&credential.shape, secret, facts, Timestamp::now()));
-    let mut injected = match rendered {
-        Ok(injected) => injected,
-        Err(why) => {
-            if let Some(lease) = fetched.lease {
-                // Nobody will use it. When it cannot be given back it ends by itself.
-                let _ended_by_itself = gate.vault.give_back(lease).await;
+    let mut borrower = Borrower { gate, leases: Vec::new() };
+    let Rendered { mut injected, needles, version, token } =
+        match rendered(&mut borrower, permit, (name, credential)).await {
+            Ok(rendered) => rendered,
+            Err(refusal) => {
+                borrower.give_back().await;
+                return Err(refusal);
             }
-            return Err(Refusal::VaultUnavailable(why));
-        }
-    };
-    let needles = fetched.secret.kept_beside(|secret| Needles::new(&[secret]));
-    injected.guard = Some(Guard { needles, passing: credential.reply_headers.clone() });
-    // A reply that is not encoded can be looked through as it comes.
-    injected.headers.push((header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));
-    injected.origin = origin(permit, fetched.version);
-    injected.lease = fetched.lease;
+        };
+    if needles.is_some() {
+        // A reply that is not encoded can be looked through as it comes.
+        injected.headers.push((header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));
+    }
+    injected.guard = Some(Guard { needles, passing: credential.reply_headers.clone(), token });
+    injected.origin = origin(permit, version);
+    injected.leases = borrower.leases;
     Ok(injected)
+}
+
+/// Whatever has to be fetched for it, and what it makes of the request.
+async fn rendered(
+    borrower: &mut Borrower<'_>,
+    permit: &Permit,
+    (name, credential): (&str, &Credential),
+) -> Result<Rendered, Refusal> {
+    let facts = permit.facts();
+    match &credential.shape {
+        Shape::Certificate(chain) => presented(borrower, credential, chain.as_ref()).await,
+        Shape::Fill(slot) => {
+            let Fetched { secret, version, .. } = borrower.fetch(&credential.place).await?;
+            let injected = filled(slot, &copied(&secret), facts)?;
+            Ok(Rendered { injected, needles: Some(needles(&secret)), version, token: None })
+        }
+        Shape::Hmac(hmac) => {
+            let Fetched { secret, version, .. } = borrower.fetch(&credential.place).await?;
+            let headers = secret.lend(|secret| signature::headers(hmac, secret, facts, Timestamp::now()));
+            Ok(Rendered { injected: set(headers)?, needles: Some(needles(&secret)), version, token: None })
+        }
+        Shape::OAuth2(oauth2) => {
+            let key = oauth2.key(name, &credential.place);
+            let token = Box::pin(oauth2::token(borrower.gate, permit, credential, (oauth2, &key))).await?;
+            let injected = filled(&oauth2.slot, token.as_str(), facts)?;
+            Ok(Rendered { injected, needles: Some(token.needles()), version: None, token: Some(key) })
+        }
+        Shape::SigV4(sigv4) => Box::pin(signed(borrower, credential, sigv4, facts)).await,
+    }
+}
+
+async fn signed(
+    borrower: &mut Borrower<'_>,
+    credential: &Credential,
+    sigv4: &SigV4,
+    facts: &Facts,
+) -> Result<Rendered, Refusal> {
+    let Fetched { secret, version, .. } = borrower.fetch(&credential.place).await?;
+    let id = match &sigv4.access_key_id {
+        Text::Plain(id) => Zeroizing::new(id.clone()),
+        Text::Kept(place) => borrower.copy(place).await?,
+    };
+    let session = match &sigv4.session_token {
+        Some(place) => Some(borrower.fetch(place).await?.secret),
+        None => None,
+    };
+    let token = session.as_deref().map(copied);
+    let key = copied(&secret);
+    let keys = sigv4::Keys { id: &id, secret: &key, session: token.as_deref().map(String::as_str) };
+    let injected = set(sigv4::headers(sigv4, &keys, facts, SystemTime::now()))?;
+    let needles = match session {
+        // Both belong together, and are issued together.
+        Some(session) => session.kept_beside(|session| Needles::new(&[key.as_bytes(), session])),
+        None => needles(&secret),
+    };
+    Ok(Rendered { injected, needles: Some(needles), version, token: None })
+}
+
+async fn presented(
+    borrower: &mut Borrower<'_>,
+    credential: &Credential,
+    chain: Option<&Place>,
+) -> Result<Rendered, Refusal> {
+    let Fetched { secret, version, .. } = borrower.fetch(&credential.place).await?;
+    let chain = match chain {
+        Some(place) => borrower.fetch(place).await?.secret,
+        None => Arc::clone(&secret),
+    };
+    let certificate = chain.lend(|chain| secret.lend(|key| ClientCertificate::read(chain, key)));
+    let certificate = Some(certificate.map_err(Refusal::VaultUnavailable)?);
+    Ok(Rendered { injected: Injected { certificate, ..Injected::default() }, needles: None, version, token: None })
+}
+
+fn filled(slot: &Slot, text: &str, facts: &Facts) -> Result<Injected, Refusal> {
+    render::render(slot, text, facts).map_err(Refusal::VaultUnavailable)
+}
+
+fn set(headers: Result<Vec<(HeaderName, HeaderValue)>, String>) -> Result<Injected, Refusal> {
+    Ok(Injected { headers: headers.map_err(Refusal::VaultUnavailable)?, ..Injected::default() })
+}
+
+fn needles(secret: &Secret) -> Arc<Needles> {
+    secret.kept_beside(|secret| Needles::new(&[secret]))
+}
+
+fn copied(secret: &Secret) -> Zeroizing<String> {
+    // It is printable ASCII: nothing is lost.
+    secret.lend(|secret| template::joined(&[str::from_utf8(secret).unwrap_or_default()]))
 }
 
 /// What the ledger says of the credential that a permit names: null when it names none.

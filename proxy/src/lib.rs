@@ -7,6 +7,7 @@
 //! is the way of a request from top to bottom, [`permit`] is the proof that it is recorded, [`upstream`] sends it,
 //! [`relay`] brings the reply back. [`refusal`] is every way out that is not a reply.
 
+pub mod access_tokens;
 pub mod address;
 pub mod agent;
 pub mod ahead;
@@ -44,6 +45,7 @@ pub mod patient;
 pub mod permit;
 pub mod pool;
 pub mod principal;
+mod readings;
 pub mod record;
 pub mod recorded;
 pub mod refusal;

@@ -1,7 +1,7 @@
 //! Connections to upstreams, kept for the next request of the same agent to the same destination.
 //!
-//! A connection is shared only where agent, destination (and with it trust, addresses and credential) and authority are
-//! the same: whatever an upstream ties to a connection stays with whom it was tied to. Nothing is resent from here.
+//! A connection is shared only where agent, destination (and with it trust, addresses and credential), authority and
+//! the certificate that it presents are the same: whatever an upstream ties to a connection stays with whom it was tied to. Nothing is resent from here.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::framed::Framed;
 use crate::replies::{Due, Replies};
 use crate::shares::{Place, Shares};
-use crate::trust::Offer;
+use crate::trust::{Fingerprint, Offer};
 
 /// Whose connection it is, and where to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +28,7 @@ pub struct Key {
     agent: String,
     destination: String,
     authority: Authority,
+    presents: Option<Fingerprint>,
 }
 
 /// One open connection to an upstream.
@@ -69,7 +70,13 @@ pub struct Pool {
 impl Key {
     /// The key of one agent's requests to one destination.
     pub fn new(agent: &str, destination: &str, authority: &Authority) -> Key {
-        Key { agent: agent.to_owned(), destination: destination.to_owned(), authority: authority.clone() }
+        let (agent, destination) = (agent.to_owned(), destination.to_owned());
+        Key { agent, destination, authority: authority.clone(), presents: None }
+    }
+
+    /// The same, for connections that present this certificate.
+    pub fn presenting(self, certificate: Option<Fingerprint>) -> Key {
+        Key { presents: certificate, ..self }
     }
 }
 

@@ -62,6 +62,12 @@ pub enum Refusal {
     Pending(Box<Pending>),
     /// Not refused for good: the key it comes with was had before. By what.
     Repeated(Box<Taken>),
+    /// Agent: a placeholder stands where it is not replaced.
+    PlaceholderMisplaced,
+    /// Agent: another key stands where the placeholder should, or nothing.
+    PlaceholderRequired,
+    /// Agent: asked for a part of a reply that a credential could come back in.
+    RangeRefused,
     /// Reviewer: said no. Intent id and rationale.
     Rejected(String, String),
     /// Upstream: its reply could not be looked through for the credential.
@@ -72,6 +78,10 @@ pub enum Refusal {
     StandingSpent(String),
     /// Agent: the request target is longer than this many bytes.
     TargetTooLong(u64),
+    /// Upstream: the token endpoint gave no token, so nothing was sent.
+    TokenRefused(String),
+    /// Upstream: the token endpoint could not be reached, so nothing was sent.
+    TokenUnreachable(String),
     /// Agent: its own gate token stood in a request that would have left.
     TokenInRequest,
     /// Agent: more than its share.
@@ -180,6 +190,8 @@ impl Refusal {
             Refusal::LedgerRefused(why)
             | Refusal::LedgerUnavailable(why)
             | Refusal::StandingSpent(why)
+            | Refusal::TokenRefused(why)
+            | Refusal::TokenUnreachable(why)
             | Refusal::Unfetched(_, why)
             | Refusal::VaultUnavailable(why) => why,
             Refusal::AgentSuspended
@@ -205,6 +217,9 @@ impl Refusal {
             | Refusal::NoRoute(_)
             | Refusal::OverLimit(..)
             | Refusal::Pending(_)
+            | Refusal::PlaceholderMisplaced
+            | Refusal::PlaceholderRequired
+            | Refusal::RangeRefused
             | Refusal::Rejected(..)
             | Refusal::Repeated(_)
             | Refusal::ReplyWithheld(_)

@@ -64,33 +64,33 @@ pub async fn execute(gate: Arc<Gate>, order: Order, sink: Sink) {
 /// Carries a permit out to its recorded outcome.
 pub async fn perform(gate: &Gate, permit: Permit, ticket: &Ticket, sink: Sink) {
     let started = Instant::now();
-    let (outcome, lease) = carry_out(gate, permit, ticket, sink).await;
+    let (outcome, leases) = carry_out(gate, permit, ticket, sink).await;
     let millis = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let mut outcome = ticket.outcome(outcome).with("millis", millis);
-    if let Some(lease) = lease
-        && let Err(fault) = gate.vault.give_back(lease).await
-    {
-        // It ends by itself, later: who reads the ledger knows that it was good for longer than its use.
-        outcome = outcome.with("lease_not_revoked", fault.to_string());
+    for lease in leases {
+        if let Err(fault) = gate.vault.give_back(lease).await {
+            // It ends by itself, later: who reads the ledger knows that it was good for longer than its use.
+            outcome = outcome.with("lease_not_revoked", fault.to_string());
+        }
     }
     record::append_or_log(&gate.ledger, outcome).await;
     ledger::crash::point("outcome.recorded");
 }
 
 /// How it ended, and what was borrowed for it.
-async fn carry_out(gate: &Gate, permit: Permit, ticket: &Ticket, sink: Sink) -> (Outcome, Option<Lease>) {
+async fn carry_out(gate: &Gate, permit: Permit, ticket: &Ticket, sink: Sink) -> (Outcome, Vec<Lease>) {
     let mut injected = match inject::credentials(gate, &permit).await {
         Ok(injected) => injected,
         Err(refusal) => {
             let credential = inject::origin(&permit, None);
             let data = json!({"reason": refusal.answer().code, "detail": refusal.cause(), "credential": credential});
             sink.refuse(refusal);
-            return (Outcome::Failed { sent: false, data }, None);
+            return (Outcome::Failed { sent: false, data }, Vec::new());
         }
     };
     ledger::crash::point("credential.fetched");
-    let lease = injected.lease.take();
-    (send(gate, permit, injected, ticket, sink).await, lease)
+    let leases = std::mem::take(&mut injected.leases);
+    (send(gate, permit, injected, ticket, sink).await, leases)
 }
 
 /// Sends the request with its credential, and passes the reply on.

@@ -14,6 +14,7 @@ use policy::{Code, Destination, Facts, Fault, Faults, Invalid, Rules, Source};
 use crate::canonical::Asked;
 use crate::config::{Config, source};
 use crate::credential::{Credential, RawCredentials};
+use crate::scrub::Needles;
 use crate::trust::Trust;
 
 /// Destinations, policies, credentials and roots that were loaded together.
@@ -23,6 +24,8 @@ pub struct Rulebook {
     pub rules: Rules,
     /// Credentials by name.
     pub credentials: BTreeMap<String, Credential>,
+    /// What all placeholders are found by, where there are any.
+    pub placeholders: Option<Needles>,
     /// Which roots are trusted for which destination.
     pub trust: Trust,
     /// What someone should look at in other files than the rules'.
@@ -76,6 +79,7 @@ impl Rulebook {
             return Err(Invalid(faults));
         };
         let special = rules.destinations().filter_map(|destination| destination.roots.as_deref());
+        let special = special.chain(credentials.values().filter_map(|credential| credential.shape.roots()));
         let unreadable = |error: anyhow::Error| {
             Invalid(vec![Fault::told(
                 &config.home.path().display().to_string(),
@@ -85,7 +89,8 @@ impl Rulebook {
         };
         let trust = Trust::load(config.roots.as_deref(), special).map_err(unreadable)?;
         let warnings = unused(&config.home.credentials(), &rules, &credentials)?;
-        Ok(Rulebook { rules, credentials, trust, warnings })
+        let placeholders = placeholders(&credentials);
+        Ok(Rulebook { rules, credentials, placeholders, trust, warnings })
     }
 
     /// What someone should look at, although all files could be loaded.
@@ -149,6 +154,12 @@ fn read_credentials(config: &Config) -> Result<BTreeMap<String, Credential>, Inv
     });
     let faults = faults.into_vec();
     if faults.is_empty() { Ok(credentials) } else { Err(quiet(Invalid(faults))) }
+}
+
+fn placeholders(credentials: &BTreeMap<String, Credential>) -> Option<Needles> {
+    let all = credentials.values().filter_map(|credential| credential.placeholder.as_deref().map(str::as_bytes));
+    let all: Vec<&[u8]> = all.collect();
+    (!all.is_empty()).then(|| Needles::new(&all))
 }
 
 /// Destinations whose credential is not bound to all of their hosts.

@@ -58,7 +58,8 @@ impl Trial {
         let way = Way { door: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), entry: Entry::Tunnel(authority) };
         let asked = canonical::read(&parts, &way, limits).map_err(|refusal| refused(&refusal))?;
         let credential = rulebook.destination(&asked).and_then(|destination| rulebook.credential_of(destination));
-        exchange::facts(asked, self.agent.clone(), self.body.clone(), credential).map_err(|refusal| refused(&refusal))
+        let facts = exchange::facts(asked, self.agent.clone(), self.body.clone(), (rulebook, credential));
+        facts.map_err(|refusal| refused(&refusal))
     }
 }
 

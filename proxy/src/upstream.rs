@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
-use http_body_util::Full;
+use http::{HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use ipnet::IpNet;
 use policy::{Authority, Destination, Facts, Scheme};
@@ -28,7 +28,7 @@ use crate::limits::Limits;
 use crate::permit::Permit;
 use crate::pool::{Key, Leg, NoReply};
 use crate::repeat::IDEMPOTENCY_KEY;
-use crate::trust::{Offer, Roots};
+use crate::trust::{ClientCertificate, Offer, Roots};
 
 /// Why a send gave no reply.
 #[derive(Debug)]
@@ -60,12 +60,18 @@ enum Unfit {
     Other(Failure),
 }
 
-/// How a destination may be reached.
-struct Route<'a> {
-    agent: &'a str,
-    authority: &'a Authority,
-    open: &'a [IpNet],
-    roots: Option<&'a Roots>,
+/// How an upstream may be reached.
+pub(crate) struct Route<'a> {
+    /// For whom.
+    pub(crate) agent: &'a str,
+    /// Where it is.
+    pub(crate) authority: &'a Authority,
+    /// Address ranges that are open for it beside the public ones.
+    pub(crate) open: &'a [IpNet],
+    /// What its certificate is checked against; none when they are not loaded.
+    pub(crate) roots: Option<&'a Roots>,
+    /// What the connection presents.
+    pub(crate) certificate: Option<&'a ClientCertificate>,
 }
 
 // === impl Progress ===
@@ -104,8 +110,9 @@ pub async fn send(gate: &Gate, permit: Permit, injected: Injected, progress: &Pr
         .destination_called(permit.grant().destination(), facts)
         .ok_or_else(|| Failure::unsent("the destination is not configured any more"))?;
     let roots = rulebook.trust.roots(destination.roots.as_deref());
-    let route = Route { agent: &facts.agent, authority: &facts.authority, open: &destination.addresses, roots };
-    let key = Key::new(&facts.agent, &destination.key, &facts.authority);
+    let (agent, authority, certificate) = (&facts.agent, &facts.authority, injected.certificate.as_ref());
+    let route = Route { agent, authority, open: &destination.addresses, roots, certificate };
+    let key = Key::new(agent, &destination.key, authority).presenting(certificate.map(ClientCertificate::fingerprint));
     let offer = permit.offer();
     let once = own_key(destination, &permit);
     if let Some(leg) = gate.pool.take(&key, offer) {
@@ -119,6 +126,30 @@ pub async fn send(gate: &Gate, permit: Permit, injected: Injected, progress: &Pr
     let leg = Box::pin(open(gate, key, &route, offer)).await?;
     ledger::crash::point("upstream.connected");
     exchange(gate, leg, request(facts, &injected, once)?, progress).await
+}
+
+/// One exchange of the gate's own, such as with a token endpoint: on a connection of its own, under the same guards,
+/// within the time and the length that a secret has.
+///
+/// # Errors
+/// Why there is no whole answer. Never anything of it.
+pub(crate) async fn ask(
+    gate: &Gate,
+    route: &Route<'_>,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, Zeroizing<Vec<u8>>), String> {
+    let exchange = async {
+        let key = Key::new(route.agent, "", route.authority);
+        let mut leg = open(gate, key, route, Offer::Http1).await.map_err(|failure| failure.why)?;
+        let response = leg.send(request).await.map_err(|reply| reply.why)?;
+        let status = response.status();
+        let body = Limited::new(response.into_body(), Limits::size(gate.limits.secret_bytes)).collect().await;
+        let body = body.map_err(|_| format!("the answer of {} broke off or is too long", route.authority))?;
+        Ok((status, Zeroizing::new(body.to_bytes().to_vec())))
+    };
+    let limit = Limits::millis(gate.limits.secret_millis);
+    let answer = tokio::time::timeout(limit, Box::pin(exchange)).await;
+    answer.map_err(|_| format!("{} did not answer within {} ms", route.authority, limit.as_millis()))?
 }
 
 /// A fresh connection, HTTP/2 where that is offered and the upstream chooses it.
@@ -296,7 +327,11 @@ async fn tls(gate: &Gate, route: &Route<'_>, offer: Offer) -> Result<TlsStream<A
     };
     let stream = Ahead::new(dial(gate, route).await.map_err(Unfit::Other)?, BytesMut::new());
     let limit = Limits::seconds(gate.limits.connect_seconds);
-    let connecting = TlsConnector::from(roots.config(offer)).connect(name, stream);
+    let config = match route.certificate {
+        Some(certificate) => roots.presenting(certificate, offer).map_err(|error| unsent(error.to_string()))?,
+        None => roots.config(offer),
+    };
+    let connecting = TlsConnector::from(config).connect(name, stream);
     match tokio::time::timeout(limit, connecting).await {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err(error)) if has_no_common_version(&error) => {

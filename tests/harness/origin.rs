@@ -10,7 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
-use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
@@ -45,6 +47,8 @@ pub(crate) struct Hit {
     pub(crate) complete: bool,
     /// The server name the TLS client asked for.
     pub(crate) sni: Option<String>,
+    /// The certificate that the TLS client presented, in DER.
+    pub(crate) certificate: Option<Vec<u8>>,
 }
 
 #[derive(Default)]
@@ -58,6 +62,7 @@ struct Shared {
 struct Conversation<S> {
     stream: S,
     sni: Option<String>,
+    certificate: Option<Vec<u8>>,
     /// What was received and belongs to no request yet.
     unread: Vec<u8>,
     shared: Arc<Shared>,
@@ -68,13 +73,19 @@ struct Conversation<S> {
 impl Origin {
     /// Serves HTTPS on a free port of 127.0.0.1 with a certificate for `names` (DNS names or IP addresses).
     pub(crate) fn https(names: &[&str]) -> Origin {
-        let (config, roots_pem) = certify(names, 4096);
+        let (config, roots_pem) = certify(names, 4096, None);
+        Origin::start(Some(TlsAcceptor::from(Arc::new(config))), roots_pem)
+    }
+
+    /// As [`Origin::https`], for clients with a certificate of `root` alone.
+    pub(crate) fn mutual(names: &[&str], root: &CertificateDer<'_>) -> Origin {
+        let (config, roots_pem) = certify(names, 4096, Some(root));
         Origin::start(Some(TlsAcceptor::from(Arc::new(config))), roots_pem)
     }
 
     /// As [`Origin::https`], with a certificate that ran out long ago.
     pub(crate) fn expired(names: &[&str]) -> Origin {
-        let (config, roots_pem) = certify(names, 2001);
+        let (config, roots_pem) = certify(names, 2001, None);
         Origin::start(Some(TlsAcceptor::from(Arc::new(config))), roots_pem)
     }
 
@@ -188,6 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     async fn run(mut self) -> io::Result<()> {
         while let Ok(head) = self.through(b"\r\n\r\n", &mut Vec::new()).await {
             let mut hit = Hit::from_head(head, self.sni.clone());
+            hit.certificate = self.certificate.clone();
             let index = self.shared.record(&hit);
             let body = self.read_body(&mut hit).await;
             hit.complete = body.is_ok();
@@ -296,17 +308,20 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Ar
 async fn converse(stream: TcpStream, acceptor: Option<TlsAcceptor>, shared: Arc<Shared>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     match acceptor {
-        None => Conversation { stream, sni: None, unread: Vec::new(), shared }.run().await,
+        None => Conversation { stream, sni: None, certificate: None, unread: Vec::new(), shared }.run().await,
         Some(acceptor) => {
             let stream = acceptor.accept(stream).await?;
-            let sni = stream.get_ref().1.server_name().map(str::to_owned);
-            Conversation { stream, sni, unread: Vec::new(), shared }.run().await
+            let tls = stream.get_ref().1;
+            let sni = tls.server_name().map(str::to_owned);
+            let certificate = tls.peer_certificates().and_then(|chain| chain.first()).map(|first| first.to_vec());
+            Conversation { stream, sni, certificate, unread: Vec::new(), shared }.run().await
         }
     }
 }
 
-/// Makes a root and a certificate for `names` under it that is valid until this year; returns the root in PEM.
-fn certify(names: &[&str], until: i32) -> (ServerConfig, String) {
+/// Makes a root and a certificate for `names` under it that is valid until this year; returns the root in PEM. Clients
+/// need a certificate of the root `of_clients`, if there is one.
+fn certify(names: &[&str], until: i32, of_clients: Option<&CertificateDer<'_>>) -> (ServerConfig, String) {
     let mut root = CertificateParams::default();
     root.distinguished_name.push(DnType::CommonName, "Origin root");
     root.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
@@ -319,10 +334,15 @@ fn certify(names: &[&str], until: i32) -> (ServerConfig, String) {
     let leaf_key = KeyPair::generate().unwrap();
     let leaf = leaf.signed_by(&leaf_key, &root).unwrap();
 
-    let mut config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = of_clients.map(|root| {
+        let mut roots = RootCertStore::empty();
+        roots.add(root.clone().into_owned()).unwrap();
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build().unwrap()
+    });
+    let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let mut config = builder
+        .with_client_cert_verifier(verifier.unwrap_or_else(WebPkiClientVerifier::no_client_auth))
         .with_single_cert(vec![leaf.into()], leaf_key.into())
         .unwrap();
     config.alpn_protocols = vec![b"http/1.1".to_vec()];

@@ -55,7 +55,7 @@ class Broken:
         elif is_mount:
             stream.sendall(reply(200, {"data": {"path": "kv/", "type": "kv", "options": None}}))
         else:
-            getattr(self, path.removeprefix("/v1/kv/"))(stream)
+            getattr(self, path.rsplit("/", 1)[1])(stream)
 
     def good(self, stream: ssl.SSLSocket) -> None:
         stream.sendall(reply(200, GOOD))
@@ -63,6 +63,14 @@ class Broken:
     def shared(self, stream: ssl.SSLSocket) -> None:
         time.sleep(3)
         self.good(stream)
+
+    def expired(self, stream: ssl.SSLSocket) -> None:
+        """A dynamic secret that is over when it comes."""
+        time.sleep(1.2)
+        stream.sendall(reply(200, GOOD | {"lease_id": "database/creds/x/1", "lease_duration": 1}))
+
+    def revoke(self, stream: ssl.SSLSocket) -> None:
+        stream.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     def slow(self, stream: ssl.SSLSocket) -> None:
         time.sleep(30)

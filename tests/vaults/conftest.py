@@ -33,9 +33,11 @@ def start(
     """Starts a gate that lives as long as the module."""
     gates: list[Gate] = []
 
-    def started(providers: dict[str, Any], credentials: dict[str, Any], **variables: str) -> Gate:
+    def started(
+        providers: dict[str, Any], credentials: dict[str, Any], address: str = origin.address, **variables: str
+    ) -> Gate:
         folder = tmp_path_factory.mktemp("gate")
-        gates.append(Gate(folder, origin, certificates, providers, credentials, variables))
+        gates.append(Gate(folder, address, certificates, providers, credentials, variables))
         return gates[-1]
 
     yield started

@@ -11,7 +11,7 @@ from typing import Any
 import requests
 
 from certificates import Certificates
-from origin import API, Origin
+from origin import API
 
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", Path(__file__).parents[2] / "target")).absolute()
 WRIT = TARGET / "debug" / "writ"
@@ -19,7 +19,9 @@ WRIT = TARGET / "debug" / "writ"
 POLICIES = {
     "reads": "destinations: [{reads}]\n",
     "changes": "destinations: [{changes}]\nrequire_approval: always\n",
+    "writes": "destinations: [{writes}]\nrequire_approval: never\n",
 }
+KINDS = [("reads", ["GET", "HEAD"], "read"), ("changes", ["POST"], "external_mutation"), ("writes", ["PUT"], "write")]
 
 
 @dataclass(frozen=True)
@@ -49,12 +51,12 @@ class Done:
 
 
 class Gate:
-    """A running gate. GET of a credential's path is allowed, POST is held."""
+    """A running gate. GET and PUT of a credential's path are allowed, POST is held."""
 
     def __init__(
         self,
         folder: Path,
-        origin: Origin,
+        address: str,
         certificates: Certificates,
         providers: dict[str, Any],
         credentials: dict[str, Any],
@@ -65,7 +67,7 @@ class Gate:
         path = os.environ["PATH"]
         self._env = {"HOME": str(folder), "PATH": path, "WRIT_HOME": str(self.home)} | (variables or {})
         assert self.writ("init").code == 0
-        self._configure(origin, certificates, providers, credentials)
+        self._configure(address, certificates, providers, credentials)
         with self._log.open("wb") as log:
             pipe = subprocess.PIPE
             trace = self._env | {"WRIT_LOG": "trace"}
@@ -77,8 +79,9 @@ class Gate:
         token = (self.home / "agent-default.token").read_text().strip()
         self._agent = requests.Session()
         self._agent.trust_env = False
-        self._agent.proxies = {"https": f"http://default:{token}@{doors['forward']}"}
-        self._agent.verify = str(self.home / "ca-bundle.pem")
+        self.proxy = f"http://default:{token}@{doors['forward']}"
+        self.roots = str(self.home / "ca-bundle.pem")
+        self._agent.proxies, self._agent.verify = {"https": self.proxy}, self.roots
 
     def get(self, credential: str) -> Answer:
         """Asks for something that is allowed, with this credential."""
@@ -151,20 +154,20 @@ class Gate:
         return Answer(reply.status_code, {name.lower(): value for name, value in reply.headers.items()}, reply.content)
 
     def _configure(
-        self, origin: Origin, certificates: Certificates, providers: dict[str, Any], credentials: dict[str, Any]
+        self, address: str, certificates: Certificates, providers: dict[str, Any], credentials: dict[str, Any]
     ) -> None:
         """JSON is YAML."""
         settings = {
             "doors": {"forward": "127.0.0.1:0", "operator": "127.0.0.1:0"},
-            "upstream": {"connect_to": {f"{API}:443": origin.address}, "roots": str(certificates.roots)},
+            "upstream": {"connect_to": {f"{API}:443": address}, "roots": str(certificates.roots)},
             "providers": providers,
         }
         destinations, entries = [], {}
         for name, given in credentials.items():
             entry = given if isinstance(given, dict) else {"secret": given}
             entries[name] = {"hosts": [API], "inject": {"bearer": "{secret}"}} | entry
-            for kind, method, effect in [("reads", "GET", "read"), ("changes", "POST", "external_mutation")]:
-                match = {"host": API, "methods": [method], "path": f"/{name}/**"}
+            for kind, methods, effect in KINDS:
+                match = {"host": API, "methods": methods, "path": f"/{name}/**"}
                 key = f"{name}.{kind}"
                 destinations.append({"key": key, "match": match, "effect": effect, "policy": kind, "credential": name})
         write(self.home / "writ.yaml", json.dumps(settings))

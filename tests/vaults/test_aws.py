@@ -1,28 +1,19 @@
 """AWS Secrets Manager: moto in AWS's place, and a server that answers as AWS never should."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import boto3
 import pytest
-import requests
 
+from aws import REGION, Moto
 from broken import Broken
 from certificates import Certificates
 from conftest import Start
 from gate import Gate, write
 from origin import Origin
 
-REGION = "eu-central-1"
 KEYS = {"AWS_ACCESS_KEY_ID": "AKIACANARY", "AWS_SECRET_ACCESS_KEY": "aws-CANARY"}
-DUMMY = {"aws_access_key_id": "a", "aws_secret_access_key": "b"}
 NOTHING = {"AWS_EC2_METADATA_DISABLED": "true"}
 """Without keys AWS's chain ends at the metadata of the machine; these machines may have some."""
 
@@ -50,50 +41,6 @@ BROKEN = {
     "closed_to_us": (502, "credential_forbidden"),
     "undecryptable": (502, "credential_refused"),
 }
-
-
-class Moto:
-    """A server of its own, with a few secrets."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        self.address = f"http://127.0.0.1:{port}"
-        command = [Path(sys.executable).parent / "moto_server", "-H", "127.0.0.1", "-p", str(port)]
-        env = {"HOME": str(folder), "PATH": os.environ["PATH"]}
-        with (folder / "moto.log").open("wb") as log:
-            self._process = subprocess.Popen(command, env=env, stdout=log, stderr=log)
-        while not self._is_up():
-            time.sleep(0.1)
-        self._secrets = boto3.client("secretsmanager", region_name=REGION, endpoint_url=self.address, **DUMMY)
-
-    def create(self, name: str, value: str | bytes) -> dict[str, Any]:
-        kind = "SecretString" if isinstance(value, str) else "SecretBinary"
-        return self._secrets.create_secret(Name=name, **{kind: value})
-
-    def change(self, name: str, value: str) -> None:
-        self._secrets.put_secret_value(SecretId=name, SecretString=value)
-
-    def delete(self, name: str) -> None:
-        self._secrets.delete_secret(SecretId=name)
-
-    def session_token(self) -> str:
-        """The one that every login gets."""
-        sts = boto3.client("sts", region_name=REGION, endpoint_url=self.address, **DUMMY)
-        role, name, token = "arn:aws:iam::123456789012:role/any", "test", "token"
-        login = sts.assume_role_with_web_identity(RoleArn=role, RoleSessionName=name, WebIdentityToken=token)
-        return login["Credentials"]["SessionToken"]
-
-    def stop(self) -> None:
-        self._process.terminate()
-        self._process.wait(timeout=30)
-
-    def _is_up(self) -> bool:
-        assert self._process.poll() is None
-        try:
-            return requests.get(f"{self.address}/moto-api/", timeout=5).ok
-        except requests.ConnectionError:
-            return False
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,7 @@ FAULTS = {
     "garbage": (502, "credential_garbled"),
     "endless": (502, "credential_too_long"),
     "huge": (502, "credential_too_long"),
+    "expired": (502, "credential_lease_expired"),
     "cut": (503, "credential_unreachable"),
     "hangup": (503, "credential_unreachable"),
     "forbidden": (502, "credential_forbidden"),
@@ -83,6 +84,12 @@ def test_n14_a_login_is_made_anew_once_and_not_again(gate: Gate, broken: Broken)
     broken.asked.clear()
     gate.get("forbidden")
     assert broken.asked.count("forbidden") == 2 and broken.asked.count("lookup-self") == 1
+
+
+def test_n14_a_lease_that_is_over_is_given_back(gate: Gate, broken: Broken) -> None:
+    broken.asked.clear()
+    gate.get("expired")
+    assert broken.asked == ["expired", "revoke"]
 
 
 def test_a_redirect_is_not_followed(gate: Gate, broken: Broken) -> None:

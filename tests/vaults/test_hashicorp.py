@@ -65,7 +65,7 @@ def gate(
         "denied": "vault://secret-too/a#key",
     }.items():
         credentials[name] = {"secret": reference, "provider": "token"}
-    for name in ("approle", "kubernetes", "brief", "periodic", "wrong-role", "wrong-token", "unknown-account"):
+    for name in ("approle", "kubernetes", "brief", "periodic", "short", "wrong-role", "wrong-token", "unknown-account"):
         credentials[name] = {"secret": "vault://secret/apis/other#key", "provider": name}
     credentials["team"] = {"secret": "vault://kv/apis/stripe#key", "provider": "team"}
     credentials["cached"] = {"secret": "vault://secret/apis/cached#key", "provider": "token", "cache_seconds": 2}
@@ -124,6 +124,7 @@ def log_ins(openbao: OpenBao, kubernetes: Kubernetes, folder: Path) -> dict[str,
         "brief": approle("brief"),
         "periodic": {"token": file("periodic")},
         "kubernetes": {"kubernetes": {"role": "gate", "token": file("jwt")}},
+        "short": {"token": file("short")},
         "wrong-role": {"approle": {"role_id": file("gate-id"), "secret_id": file("wrong")}},
         "wrong-token": {"token": file("wrong")},
         "unknown-account": {"kubernetes": {"role": "gate", "token": file("wrong")}},
@@ -211,6 +212,17 @@ def test_a_token_of_the_operators_outlives_a_time_in_which_nothing_is_asked(
     assert gate.get("periodic").status == 200
     time.sleep(12)
     assert gate.get("periodic").status == 200
+
+
+def test_n14_a_token_that_is_over_is_told_apart(gate: Gate, origin: Origin, openbao: OpenBao, folder: Path) -> None:
+    write(folder / "short", openbao.token("read-all", ttl="3s", renewable=False))
+    assert gate.get("short").status == 200
+    time.sleep(3.5)
+    answer = gate.get("short")
+    assert (answer.status, answer.code) == (502, "credential_lease_expired")
+    assert (gate.outcome(answer.correlation)["data"]["sent"], len(origin.hits("short"))) == (False, 1)
+    write(folder / "short", openbao.token("read-all"))
+    assert gate.get("short").status == 200
 
 
 def test_k01_what_logs_in_is_written_nowhere(gate: Gate, folder: Path) -> None:

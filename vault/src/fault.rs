@@ -45,6 +45,9 @@ pub enum Fault {
     /// There is nothing in it.
     #[error("is empty; store a value there")]
     Empty,
+    /// What it, or the login to its vault, was lent for is over.
+    #[error("is lent for a time that is over: {0}")]
+    Expired(&'static str),
     /// The answer is not what a vault says.
     #[error("was answered for by something that is no vault; check the provider's address")]
     Garbled,

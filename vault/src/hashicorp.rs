@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
 use rustify::Endpoint;
@@ -85,6 +86,9 @@ struct Answer<'a> {
     data: Option<&'a RawValue>,
     #[serde(default)]
     lease_id: String,
+    /// Seconds.
+    #[serde(default)]
+    lease_duration: u64,
 }
 
 /// The data of a KV version 2 secret.
@@ -151,16 +155,26 @@ impl Hashicorp {
             return Err(Fault::Missing);
         }
         let request = kv1::requests::GetSecretRequest { mount: mount_path, path: own_path };
+        let asked = Instant::now();
         let reply = self.api.ask(&request, Some(session)).await;
-        self.leased(session, &self.known(wanted, reply)?, wanted.field).await
+        self.leased(session, &self.known(wanted, reply)?, wanted.field, asked).await
     }
 
     /// One field of a secret without versions, and its lease if it is a dynamic one.
-    async fn leased(self: &Arc<Self>, session: &Arc<Session>, reply: &Reply, name: &str) -> Result<Raw, Fault> {
+    async fn leased(
+        self: &Arc<Self>,
+        session: &Arc<Session>,
+        reply: &Reply,
+        name: &str,
+        asked: Instant,
+    ) -> Result<Raw, Fault> {
         let answer: Answer<'_> = reply.json()?;
-        let value = answer.data.ok_or(Fault::Missing).and_then(|data| json::field(data.get(), name));
+        let mut value = answer.data.ok_or(Fault::Missing).and_then(|data| json::field(data.get(), name));
         if answer.lease_id.is_empty() {
             return Ok(Raw { value: value?, version: None, loan: None });
+        }
+        if asked.elapsed() >= Duration::from_secs(answer.lease_duration) {
+            value = Err(Fault::Expired("its lease was over when it came; have the vault lend it for longer"));
         }
         let (vault, session, id) = (Arc::clone(self), Arc::clone(session), answer.lease_id);
         let loan = Loan { vault, session, id: id.clone() };

@@ -131,7 +131,7 @@ impl Vault {
         let deadline = self.limits.deadline;
         let raw = tokio::time::timeout(deadline, self.read(place)).await.map_err(|_| Fault::Deadline(deadline))??;
         let lease = raw.loan.map(|loan| Lease(Arc::new(loan)));
-        match Secret::new(raw.value, self.limits.max_bytes) {
+        match Secret::new(raw.value, self.limits.max_bytes, place.key.lines) {
             Ok(secret) => Ok(Fetched { secret: Arc::new(secret), version: raw.version, lease }),
             Err(fault) => {
                 if let Some(lease) = lease {
@@ -154,17 +154,19 @@ impl Vault {
     }
 
     async fn read(&self, place: &Place) -> Result<Raw, Fault> {
+        // Boxed where a vault is spoken to: else every fetch, of a file too, would carry a hundred kilobytes of state.
         match &place.source {
             Source::Aws { provider, id, key, stage, version } => {
                 let (key, stage, version) = (key.as_deref(), stage.as_deref(), version.as_deref());
-                provider.read(&aws::Wanted { id, key, stage, version }).await
+                Box::pin(provider.read(&aws::Wanted { id, key, stage, version })).await
             }
-            Source::Exec { program, arguments } => exec::read(program, arguments, &self.programs).await,
+            Source::Exec { program, arguments } => Box::pin(exec::read(program, arguments, &self.programs)).await,
             Source::Hashicorp { provider, path, field, version } => {
-                provider.read(&hashicorp::Wanted { path, field, version: *version }, &self.local).await
+                let wanted = hashicorp::Wanted { path, field, version: *version };
+                Box::pin(provider.read(&wanted, &self.local)).await
             }
             Source::Local(reference) => self.local.read(reference).await,
-            Source::OnePassword { provider, item } => provider.read(item, &self.local, &self.programs).await,
+            Source::OnePassword { provider, item } => Box::pin(provider.read(item, &self.local, &self.programs)).await,
         }
     }
 }

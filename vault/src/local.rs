@@ -30,7 +30,7 @@ impl Local {
 
     /// The token that a provider authenticates with.
     pub(crate) async fn token(&self, reference: &LocalReference) -> Result<crate::Secret, Fault> {
-        let token = self.read(reference).await.and_then(|raw| crate::Secret::new(raw.value, self.max_bytes));
+        let token = self.read(reference).await.and_then(|raw| crate::Secret::new(raw.value, self.max_bytes, false));
         token.map_err(|fault| Fault::Login(format!("`{reference}` {fault}")))
     }
 }

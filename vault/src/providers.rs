@@ -49,6 +49,8 @@ pub(crate) struct Key {
     reference: Reference,
     /// Name of the provider; empty where none is asked.
     provider: String,
+    /// Whether it may have more than one line.
+    pub(crate) lines: bool,
 }
 
 /// What reads a secret, and what it needs to know.
@@ -137,7 +139,7 @@ impl Providers {
                 (name, Source::OnePassword { provider, item: item.clone() })
             }
         };
-        let key = Arc::new(Key { provider: provider.to_owned(), reference });
+        let key = Arc::new(Key { provider: provider.to_owned(), reference, lines: false });
         Ok(Place { key, source, kept_for: Duration::ZERO })
     }
 }
@@ -175,6 +177,15 @@ impl Place {
     #[must_use]
     pub fn kept_for(self, time: Duration) -> Place {
         Place { kept_for: time, ..self }
+    }
+
+    /// The same place, whose secret may have more than one line, as a key in PEM has (RFC 7468). It is then not fit for
+    /// a header.
+    #[must_use]
+    pub fn with_lines(self) -> Place {
+        let Key { reference, provider, .. } = &*self.key;
+        let key = Key { reference: reference.clone(), provider: provider.clone(), lines: true };
+        Place { key: Arc::new(key), ..self }
     }
 
     /// Which kind of provider reads it: `env`, `file`, `exec`, `aws`, `hashicorp`, `1password`.

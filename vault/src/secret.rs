@@ -10,7 +10,8 @@ use zeroize::Zeroizing;
 
 use crate::Fault;
 
-/// Bytes of printable ASCII that are wiped when dropped and can only be borrowed.
+/// Bytes of printable ASCII that are wiped when dropped and can only be borrowed; in lines only where the place of the
+/// secret allows that.
 ///
 /// It cannot be made, cloned or printed elsewhere:
 ///
@@ -31,15 +32,16 @@ pub struct Secret {
 // === impl Secret ===
 
 impl Secret {
-    /// Takes over `value` if it is fit to be sent: 1 to `max_bytes` bytes, each printable ASCII.
-    pub(crate) fn new(value: Zeroizing<Vec<u8>>, max_bytes: usize) -> Result<Secret, Fault> {
+    /// Takes over `value` if it is fit to be sent: 1 to `max_bytes` bytes, each printable ASCII, or the end of one of
+    /// its `lines`.
+    pub(crate) fn new(value: Zeroizing<Vec<u8>>, max_bytes: usize, lines: bool) -> Result<Secret, Fault> {
         if value.is_empty() {
             return Err(Fault::Empty);
         }
         if value.len() > max_bytes {
             return Err(Fault::TooLong(max_bytes));
         }
-        if !value.iter().all(|byte| matches!(byte, b' '..=b'~')) {
+        if !value.iter().all(|byte| matches!(byte, b' '..=b'~') || lines && b"\r\n".contains(byte)) {
             return Err(Fault::Byte);
         }
         Ok(Secret { value, beside: OnceLock::new() })
@@ -79,14 +81,19 @@ mod tests {
     #[test]
     fn every_byte_but_printable_ascii_is_refused() {
         for byte in 0..=u8::MAX {
-            let made = Secret::new(Zeroizing::new(vec![b'a', byte, b'z']), 3);
-            assert_eq!(made.is_ok(), byte == b' ' || byte.is_ascii_graphic(), "{byte:#04x}");
+            let made = |lines| Secret::new(Zeroizing::new(vec![b'a', byte, b'z']), 3, lines).is_ok();
+            let printable = byte == b' ' || byte.is_ascii_graphic();
+            assert_eq!(
+                (made(false), made(true)),
+                (printable, printable || byte == b'\r' || byte == b'\n'),
+                "{byte:#04x}"
+            );
         }
     }
 
     #[test]
     fn what_is_kept_beside_a_secret_is_made_once_and_goes_with_it() {
-        let secret = Secret::new(Zeroizing::new(b"abc".to_vec()), 3).unwrap();
+        let secret = Secret::new(Zeroizing::new(b"abc".to_vec()), 3, false).unwrap();
         let made = std::cell::Cell::new(0);
         let length = |value: &[u8]| {
             made.set(made.get() + 1);
@@ -101,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_secret_does_not_show_in_debug_output() {
-        let secret = Secret::new(Zeroizing::new(b"CANARY".to_vec()), 6).unwrap();
+        let secret = Secret::new(Zeroizing::new(b"CANARY".to_vec()), 6, false).unwrap();
         assert_eq!(format!("{secret:?} {:#?}", Some(&secret)), "Secret(redacted) Some(\n    Secret(redacted),\n)");
     }
 }

@@ -12,39 +12,38 @@ use zeroize::Zeroizing;
 
 use super::own::is_named;
 use super::template::{escaped, joined};
-use crate::credential::Shape;
+use crate::credential::Slot;
 
 /// The members of a JSON object in their order, values as written.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
 
 struct MembersVisitor;
 
-/// Whether a body with these headers has a place for the field of `shape`.
+/// Whether a body with these headers has a place for the field of `slot`.
 ///
 /// # Errors
 /// What is wrong with it, for the agent.
-pub(super) fn check(shape: &Shape, headers: &[(String, String)], body: &[u8]) -> Result<(), String> {
+pub(super) fn check(slot: &Slot, headers: &[(String, String)], body: &[u8]) -> Result<(), String> {
     let kind = headers.iter().find(|(name, _)| name == "content-type").map(|(_, value)| value.as_str());
     let kind = kind.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     if headers.iter().any(|(name, value)| name == "content-encoding" && value != "identity") {
         return Err("the body is encoded, and a credential has to be put into it; send it as it is".to_owned());
     }
-    match shape {
-        Shape::Form { .. } if kind != FORM => {
+    match slot {
+        Slot::Form { .. } if kind != FORM => {
             Err(format!("the credential stands in a form; send a body of type `{FORM}`"))
         }
-        Shape::Form { .. } => text(body).map(|_| ()),
-        Shape::Json { .. } if kind != "application/json" && !kind.ends_with("+json") => {
+        Slot::Form { .. } => text(body).map(|_| ()),
+        Slot::Json { .. } if kind != "application/json" && !kind.ends_with("+json") => {
             Err("the credential stands in a JSON body; send one, of type `application/json`".to_owned())
         }
-        Shape::Json { field } => with_member(body, field, "").map(|_| ()),
-        Shape::Basic { .. }
-        | Shape::Cookie { .. }
-        | Shape::Header { .. }
-        | Shape::Hmac(_)
-        | Shape::Path { .. }
-        | Shape::Query { .. }
-        | Shape::Url => Ok(()),
+        Slot::Json { field } => with_member(body, field, "").map(|_| ()),
+        Slot::Basic { .. }
+        | Slot::Cookie { .. }
+        | Slot::Header { .. }
+        | Slot::Path { .. }
+        | Slot::Query { .. }
+        | Slot::Url => Ok(()),
     }
 }
 
@@ -69,6 +68,20 @@ pub(super) fn with_member(body: &[u8], path: &[String], secret: &str) -> Result<
     let mut out = Zeroizing::new(String::with_capacity(body.len() + names + 6 * secret.len() + 8));
     write_object(&mut out, Some(document), path, secret)?;
     Ok(wiped(out))
+}
+
+/// The document with an empty text for the member at `path`, if that has this value and there is one of its name.
+pub(super) fn without_member(body: &[u8], path: &[String], value: &str) -> Option<Bytes> {
+    let document = str::from_utf8(body).ok()?;
+    (member(document, path)? == value).then(|| with_member(body, path, "").ok())?
+}
+
+fn member(object: &str, path: &[String]) -> Option<String> {
+    let (name, rest) = path.split_first()?;
+    let Members(members) = serde_json::from_str(object).ok()?;
+    let mut named = members.iter().filter(|(other, _)| other.eq_ignore_ascii_case(name));
+    let ((_, value), None) = (named.next()?, named.next()) else { return None };
+    if rest.is_empty() { serde_json::from_str(value.get()).ok() } else { member(value.get(), rest) }
 }
 
 fn write_object(out: &mut String, object: Option<&RawValue>, path: &[String], secret: &str) -> Result<(), String> {

@@ -6,59 +6,72 @@
 
 use policy::Facts;
 
-use super::{field, slot, template};
-use crate::credential::{Credential, Shape};
+use super::{aws_chunked, field, segment, template};
+use crate::credential::{Credential, Shape, Slot};
 use crate::refusal::Refusal;
 
 /// Removes the agent's own credentials and checks that the request has a place for the gate's.
 ///
 /// # Errors
-/// [`Refusal::NoPlace`] when the secret could not be put in: another path, another kind of body.
-pub fn prepare(credential: &Credential, facts: &mut Facts) -> Result<(), Refusal> {
+/// [`Refusal::NoPlace`] when the secret could not be put in: another path, another kind of body;
+/// [`Refusal::RangeRefused`] when it could come back in pieces; [`Refusal::Ambiguous`] for a malformed upload.
+pub(super) fn remove(credential: &Credential, facts: &mut Facts) -> Result<(), Refusal> {
     let shape = &credential.shape;
-    facts.headers.retain(|(name, _)| !CREDENTIAL_HEADERS.contains(&name.as_str()) && !is_header_of(shape, name));
+    if shape.travels() && !credential.ranges && facts.headers.iter().any(|(name, _)| name == "range") {
+        return Err(Refusal::RangeRefused);
+    }
+    facts.headers.retain(|(name, _)| !CREDENTIAL_HEADERS.contains(&name.as_str()) && !is_set_by(shape, name));
     if let Some(query) = facts.query.take() {
         facts.query = without_credentials(shape, &query);
     }
-    match shape {
-        Shape::Form { .. } | Shape::Json { .. } => {
-            field::check(shape, &facts.headers, facts.body.bytes()).map_err(Refusal::NoPlace)
+    if let Shape::SigV4(_) = shape {
+        aws_chunked::unframe(facts).map_err(Refusal::Ambiguous)?;
+    }
+    shape.slot().map_or(Ok(()), |slot| make_room(slot, facts))
+}
+
+fn make_room(slot: &Slot, facts: &mut Facts) -> Result<(), Refusal> {
+    match slot {
+        Slot::Form { .. } | Slot::Json { .. } => {
+            field::check(slot, &facts.headers, facts.body.bytes()).map_err(Refusal::NoPlace)
         }
-        Shape::Path { template } => {
-            let slot = slot::find(template, &facts.path).ok_or_else(|| {
+        Slot::Path { template } => {
+            let found = segment::find(template, &facts.path).ok_or_else(|| {
                 Refusal::NoPlace(format!("the path does not begin as `{template}`, where the credential stands"))
             })?;
-            facts.path = slot::replaced(&facts.path, slot, slot::MARK).to_string();
+            facts.path = segment::replaced(&facts.path, found, segment::MARK).to_string();
             Ok(())
         }
-        Shape::Basic { .. }
-        | Shape::Cookie { .. }
-        | Shape::Header { .. }
-        | Shape::Hmac(_)
-        | Shape::Query { .. }
-        | Shape::Url => Ok(()),
+        Slot::Basic { .. } | Slot::Cookie { .. } | Slot::Header { .. } | Slot::Query { .. } | Slot::Url => Ok(()),
     }
 }
 
+/// Whether the request has a credential of the agent's besides cookies, which are no keys.
+pub(super) fn has_credentials(shape: &Shape, facts: &Facts) -> bool {
+    let is_key = |name: &str| CREDENTIAL_HEADERS.contains(&name) && !name.starts_with("cookie");
+    let query = facts.query.as_deref();
+    facts.headers.iter().any(|(name, _)| is_key(name) || is_set_by(shape, name))
+        || query.is_some_and(|query| without_credentials(shape, query).as_deref() != Some(query))
+}
+
 /// Whether the shape sets this header.
-fn is_header_of(shape: &Shape, name: &str) -> bool {
+fn is_set_by(shape: &Shape, name: &str) -> bool {
     match shape {
-        Shape::Header { name: own, .. } => own == name,
+        Shape::Fill(Slot::Header { name: own, .. }) => own == name,
         Shape::Hmac(hmac) => hmac.headers.contains_key(name),
-        Shape::Basic { .. }
-        | Shape::Cookie { .. }
-        | Shape::Form { .. }
-        | Shape::Json { .. }
-        | Shape::Path { .. }
-        | Shape::Query { .. }
-        | Shape::Url => false,
+        Shape::SigV4(_) => AWS_HEADERS.contains(&name),
+        Shape::Certificate(_) | Shape::Fill(_) | Shape::OAuth2(_) => false,
     }
 }
 
 /// The query without parameters that name a credential, however they are escaped.
 fn without_credentials(shape: &Shape, query: &str) -> Option<String> {
-    let own = if let Shape::Query { name } = shape { Some(name.as_str()) } else { None };
-    let named = |pair: &str| CREDENTIAL_PARAMETERS.iter().copied().chain(own).any(|name| is_named(pair, name));
+    let own = match shape {
+        Shape::Fill(Slot::Query { name }) => &[name.as_str()],
+        Shape::SigV4(_) => AWS_PARAMETERS,
+        Shape::Certificate(_) | Shape::Fill(_) | Shape::Hmac(_) | Shape::OAuth2(_) => &[],
+    };
+    let named = |pair: &str| CREDENTIAL_PARAMETERS.iter().chain(own).any(|name| is_named(pair, name));
     let kept: Vec<&str> = query.split('&').filter(|pair| !named(pair)).collect();
     (!kept.is_empty()).then(|| kept.join("&"))
 }
@@ -66,7 +79,7 @@ fn without_credentials(shape: &Shape, query: &str) -> Option<String> {
 /// Whether a `name=value` pair has this name, however it is spelled.
 pub(super) fn is_named(pair: &str, name: &str) -> bool {
     let given = pair.split('=').next().unwrap_or_default();
-    given.len() >= name.len() && template::unescaped(given, true).eq_ignore_ascii_case(name.as_bytes())
+    given.len() >= name.len() && template::unescaped(given.as_bytes(), true).eq_ignore_ascii_case(name.as_bytes())
 }
 
 /// Headers that APIs take credentials from.
@@ -86,6 +99,12 @@ const CREDENTIAL_HEADERS: &[&str] = &[
     "x-goog-iam-authorization-token",
     "x-vault-token",
 ];
+
+/// What an AWS signature sets beside `Authorization`.
+const AWS_HEADERS: &[&str] = &["x-amz-content-sha256", "x-amz-date"];
+
+/// What a signed AWS URL has beside the parameters that are credentials everywhere.
+const AWS_PARAMETERS: &[&str] = &["x-amz-algorithm", "x-amz-date", "x-amz-expires", "x-amz-signedheaders"];
 
 /// Query parameters that are credentials whatever the API is (RFC 6750 section 2.3, AWS and Google signed URLs).
 /// Shorter names, such as `key` or `token`, mean other things elsewhere: they are removed where a credential fills them.
@@ -146,10 +165,10 @@ mod tests {
             Some("a=1&KEY=x&k%65y=y&keys=2&%41ccess_token=mine&key&api%5Fkey=3"),
             &["authorization", "authorization", "x-api-key", "cookie", "x-mine", "accept"],
         );
-        prepare(&credential("{ header: { name: X-Mine } }"), &mut request).unwrap();
+        remove(&credential("{ header: { name: X-Mine } }"), &mut request).unwrap();
         assert_eq!(request.headers, [("accept".to_owned(), "v".to_owned())]);
         assert_eq!(request.query.as_deref(), Some("a=1&KEY=x&k%65y=y&keys=2&key"));
-        prepare(&credential("{ query: { name: key } }"), &mut request).unwrap();
+        remove(&credential("{ query: { name: key } }"), &mut request).unwrap();
         assert_eq!(request.query.as_deref(), Some("a=1&keys=2"));
     }
 
@@ -157,10 +176,10 @@ mod tests {
     fn what_the_agent_put_into_the_path_is_neither_decided_nor_recorded() {
         let telegram = credential("{ path: '/bot{secret}' }");
         let mut request = facts("/bot123:own/sendMessage", None, &[]);
-        prepare(&telegram, &mut request).unwrap();
+        remove(&telegram, &mut request).unwrap();
         assert_eq!(request.path, "/bot-secret-/sendMessage");
         for elsewhere in ["/file/bot1/x", "/", "/bo/x"] {
-            let refused = prepare(&telegram, &mut facts(elsewhere, None, &[]));
+            let refused = remove(&telegram, &mut facts(elsewhere, None, &[]));
             assert!(matches!(refused, Err(Refusal::NoPlace(_))), "{elsewhere}");
         }
     }

@@ -3,48 +3,42 @@
 use bytes::Bytes;
 use data_encoding::BASE64;
 use http::{HeaderName, HeaderValue};
-use jiff::Timestamp;
 use policy::{Authority, Facts, Scheme};
 use zeroize::Zeroizing;
 
 use super::template::{escaped, filled, joined};
-use super::{Injected, field, signature, slot};
-use crate::credential::{PLACEHOLDER, Shape};
+use super::{Injected, field, segment};
+use crate::credential::{PLACEHOLDER, Slot};
 use crate::path;
 
-/// What the secret makes of the request.
+/// What a text in its place makes of the request.
 ///
 /// # Errors
 /// Why it does not fit its place. Never the secret.
-pub(super) fn render(shape: &Shape, secret: &[u8], facts: &Facts, now: Timestamp) -> Result<Injected, String> {
-    let secret = str::from_utf8(secret).map_err(|_| "the secret is not text".to_owned())?;
+pub(super) fn render(slot: &Slot, secret: &str, facts: &Facts) -> Result<Injected, String> {
     let fill = |template: &str| filled(template, PLACEHOLDER, secret);
     let body = facts.body.bytes();
-    match shape {
-        Shape::Basic { user, password } => {
+    match slot {
+        Slot::Basic { user, password } => {
             let pair = joined(&[&fill(user), ":", &fill(password)]);
             let encoded = Zeroizing::new(BASE64.encode(pair.as_bytes()));
             header("authorization", joined(&["Basic ", &encoded]))
         }
-        Shape::Cookie { name } => cookie(name, secret),
-        Shape::Form { field } => in_body(field::with_field(body, field, secret)?),
-        Shape::Header { name, value } => header(name, fill(value)),
-        Shape::Hmac(hmac) => {
-            let headers = signature::headers(hmac, secret.as_bytes(), facts, now)?;
-            Ok(Injected { headers, ..Injected::default() })
-        }
-        Shape::Json { field } => in_body(field::with_member(body, field, secret)?),
-        Shape::Path { template } => {
-            let slot = slot::find(template, &facts.path).ok_or("the path has no place for the secret")?;
-            let path = slot::replaced(&facts.path, slot, &escaped(secret, PATH_CHARACTERS));
+        Slot::Cookie { name } => cookie(name, secret),
+        Slot::Form { field } => in_body(field::with_field(body, field, secret)?),
+        Slot::Header { name, value } => header(name, fill(value)),
+        Slot::Json { field } => in_body(field::with_member(body, field, secret)?),
+        Slot::Path { template } => {
+            let place = segment::find(template, &facts.path).ok_or("the path has no place for the secret")?;
+            let path = segment::replaced(&facts.path, place, &escaped(secret, PATH_CHARACTERS));
             Ok(target(&path, facts.query.as_deref().unwrap_or_default()))
         }
-        Shape::Query { name } => {
+        Slot::Query { name } => {
             let own = facts.query.as_deref().unwrap_or_default();
             let between = if own.is_empty() { "" } else { "&" };
             Ok(target(&facts.path, &joined(&[own, between, name, "=", &escaped(secret, b"")])))
         }
-        Shape::Url => url(secret, &facts.authority),
+        Slot::Url => url(secret, &facts.authority),
     }
 }
 
@@ -120,8 +114,8 @@ mod tests {
         }
     }
 
-    fn rendered(shape: &Shape, secret: &str, facts: &Facts) -> Result<String, String> {
-        let injected = render(shape, secret.as_bytes(), facts, Timestamp::from_second(1_700_000_000).unwrap())?;
+    fn rendered(slot: &Slot, secret: &str, facts: &Facts) -> Result<String, String> {
+        let injected = render(slot, secret, facts)?;
         let mut lines = injected.target.iter().map(|target| target.to_string()).collect::<Vec<_>>();
         lines.extend(injected.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())));
         lines.extend(injected.body.iter().map(|body| String::from_utf8(body.to_vec()).unwrap()));
@@ -131,22 +125,22 @@ mod tests {
     #[test]
     fn shapes_render_as_their_specifications_say() {
         let table = [
-            (Shape::Basic { user: "{secret}".into(), password: String::new() }, "authorization: Basic c2tfMS8yOg=="),
-            (Shape::Cookie { name: "sid".into() }, "cookie: sid=sk_1/2"),
-            (Shape::Header { name: "x-api-key".into(), value: "{secret}".into() }, "x-api-key: sk_1/2"),
-            (Shape::Path { template: "/{secret}".into() }, "/sk_1%2F2/b?c=d"),
-            (Shape::Query { name: "key".into() }, "/a/b?c=d&key=sk_1%2F2"),
-            (Shape::Form { field: "key".into() }, "x=1&key=sk_1%2F2"),
+            (Slot::Basic { user: "{secret}".into(), password: String::new() }, "authorization: Basic c2tfMS8yOg=="),
+            (Slot::Cookie { name: "sid".into() }, "cookie: sid=sk_1/2"),
+            (Slot::Header { name: "x-api-key".into(), value: "{secret}".into() }, "x-api-key: sk_1/2"),
+            (Slot::Path { template: "/{secret}".into() }, "/sk_1%2F2/b?c=d"),
+            (Slot::Query { name: "key".into() }, "/a/b?c=d&key=sk_1%2F2"),
+            (Slot::Form { field: "key".into() }, "x=1&key=sk_1%2F2"),
         ];
-        for (shape, expected) in table {
-            assert_eq!(rendered(&shape, "sk_1/2", &facts("/a/b?c=d", "x=1")).as_deref(), Ok(expected), "{shape:?}");
+        for (slot, expected) in table {
+            assert_eq!(rendered(&slot, "sk_1/2", &facts("/a/b?c=d", "x=1")).as_deref(), Ok(expected), "{slot:?}");
         }
     }
 
     #[test]
     fn a_secret_that_is_a_url_leads_to_its_host_only() {
         let hook = facts("/services/any?x=1", "");
-        let url = |secret: &str| rendered(&Shape::Url, secret, &hook);
+        let url = |secret: &str| rendered(&Slot::Url, secret, &hook);
         assert_eq!(url("https://a.example/services/T0/B0/x%2Fy").as_deref(), Ok("/services/T0/B0/x%2Fy"));
         assert_eq!(url("https://A.example:443/hook?k=v").as_deref(), Ok("/hook?k=v"));
         for elsewhere in [
@@ -167,16 +161,16 @@ mod tests {
     #[test]
     fn a_secret_that_would_end_its_place_is_refused() {
         for secret in ["a;b=c", "a b", "a\"b", "a\\b"] {
-            assert!(rendered(&Shape::Cookie { name: "sid".into() }, secret, &facts("/", "")).is_err(), "{secret}");
+            assert!(rendered(&Slot::Cookie { name: "sid".into() }, secret, &facts("/", "")).is_err(), "{secret}");
         }
-        let header = Shape::Header { name: "x".into(), value: "{secret}".into() };
+        let header = Slot::Header { name: "x".into(), value: "{secret}".into() };
         assert!(rendered(&header, "a\r\nb", &facts("/", "")).is_err());
     }
 
     #[test]
     fn debug_never_shows_the_secret() {
-        let shape = Shape::Header { name: "x".into(), value: "{secret}".into() };
-        let shown = format!("{:?}", render(&shape, b"canary-7", &facts("/", ""), Timestamp::UNIX_EPOCH).unwrap());
+        let slot = Slot::Header { name: "x".into(), value: "{secret}".into() };
+        let shown = format!("{:?}", render(&slot, "canary-7", &facts("/", "")).unwrap());
         assert!(!shown.contains("canary-7"), "{shown}");
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
-use http::{HeaderMap, header};
+use http::{HeaderMap, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 
@@ -59,8 +59,12 @@ impl<'a> Source<'a> {
     /// # Errors
     /// Why the reply cannot be looked through, and has to be withheld.
     pub(super) async fn watch(&mut self, head: &mut Parts, guard: Option<Guard>) -> Result<(), &'static str> {
-        let Some(Guard { needles, passing }) = guard else { return Ok(()) };
+        let Some(Guard { needles, passing, token }) = guard else { return Ok(()) };
+        if let (Some(token), StatusCode::UNAUTHORIZED) = (token, head.status) {
+            self.gate.tokens.expire(&token).await;
+        }
         HANDING_OUT.iter().filter(|name| !passing.contains(**name)).for_each(|name| drop(head.headers.remove(*name)));
+        let Some(needles) = needles else { return Ok(()) };
         let codings = codings(&head.headers);
         if !codings.is_empty() && !self.is_end_stream() {
             self.decode(&codings).await?;

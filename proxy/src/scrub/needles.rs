@@ -73,6 +73,11 @@ impl Needles {
         }
     }
 
+    /// Whether something in `bytes` gives something away.
+    pub fn are_in(&self, bytes: &[u8]) -> bool {
+        !self.runs(bytes).is_empty()
+    }
+
     /// The stretches of `bytes` that give something away, in the order they are found; they may overlap.
     pub(super) fn runs(&self, bytes: &[u8]) -> Vec<Range<usize>> {
         let mut runs = Vec::new();

@@ -24,7 +24,7 @@ impl Source {
         if number == 2 {
             return Err(Fault::Empty);
         }
-        let secret = Secret::new(Zeroizing::new(number.to_string().into_bytes()), 8)?;
+        let secret = Secret::new(Zeroizing::new(number.to_string().into_bytes()), 8, false)?;
         Ok(Fetched { secret: Arc::new(secret), version: None, lease: None })
     }
 

@@ -130,6 +130,11 @@ impl Login {
             }
         }
         let session = self.log_in(api, local).await.map_err(refusal)?;
+        if current.as_ref().is_some_and(|last| last.is_over() && last.token == session.token) && session.lasts.is_none()
+        {
+            // The vault does not say any more how long it lasts.
+            return Err(Fault::Expired("the provider's token; give the provider another one"));
+        }
         Ok(Arc::clone(current.insert(Arc::new(session))))
     }
 
@@ -182,6 +187,11 @@ impl Session {
     /// Whether less than two thirds of its time is over.
     fn is_fresh(&self) -> bool {
         self.lasts.is_none_or(|lasts| self.since.elapsed() < lasts * 2 / 3)
+    }
+
+    /// Whether all of its time is over.
+    fn is_over(&self) -> bool {
+        self.lasts.is_some_and(|lasts| self.since.elapsed() >= lasts)
     }
 
     /// The same login for longer; nothing if the vault does not grant that.
