@@ -43,6 +43,8 @@ mod order;
 #[cfg(test)]
 mod placeholders;
 #[cfg(test)]
+mod programs;
+#[cfg(test)]
 mod reload;
 #[cfg(test)]
 mod replies;

@@ -22,6 +22,7 @@ mod look;
 mod policy;
 mod schema;
 mod standing;
+mod start;
 
 /// An enforcing proxy for AI agents: no writ, no write.
 #[derive(Parser)]
@@ -34,7 +35,17 @@ struct Line {
     #[arg(long, global = true)]
     json: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Invocation,
+}
+
+#[derive(Subcommand)]
+enum Invocation {
+    /// Run a program under the gate; its exit code is the program's
+    Run(start::Run),
+    #[command(hide = true)]
+    Confined(start::Confined),
+    #[command(flatten)]
+    Command(Command),
 }
 
 #[derive(Subcommand)]
@@ -43,6 +54,8 @@ enum Command {
     Up,
     /// Watch an allowed, a denied and a held request go through a gate of their own, offline
     Demo,
+    /// Print the variables that bring an agent's shell under the gate
+    Env(start::Env),
     /// Create the home without serving
     Init,
     /// Load the configuration and say everything that is wrong with it
@@ -369,10 +382,20 @@ enum Exit {
 /// Runs the command line of this process.
 pub fn main() -> ExitCode {
     let line = Line::parse();
-    harden();
-    log();
-    match run(line) {
-        Ok(exit) => ExitCode::from(exit as u8),
+    let home = Home::locate(line.home.as_deref());
+    let exits = match line.command {
+        // Before there is a second thread.
+        Invocation::Confined(what) => return start::confined(&what),
+        // Not hardened: the program inherits what is changed of this process.
+        Invocation::Run(what) => home.and_then(|home| start::run(home, what)),
+        Invocation::Command(command) => {
+            harden();
+            log();
+            run(home, line.json, command).map(|exit| ExitCode::from(exit as u8))
+        }
+    };
+    match exits {
+        Ok(exit) => exit,
         Err(error) => {
             say_error(&format!("{error:#}"));
             let exit = if error.is::<::policy::Invalid>() { Exit::Invalid } else { Exit::Failed };
@@ -381,12 +404,10 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(line: Line) -> Result<Exit> {
+fn run(home: Result<Home>, json: bool, command: Command) -> Result<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let home = Home::locate(line.home.as_deref());
-    let json = line.json;
     runtime.block_on(async {
-        match line.command {
+        match command {
             Command::Up => match up::prepare(home?) {
                 Ok(ready) => up::run(ready).await.map(|()| Exit::Ok),
                 Err(error) => {
@@ -395,6 +416,7 @@ fn run(line: Line) -> Result<Exit> {
                 }
             },
             Command::Demo => demo::run().await.map(|()| Exit::Ok),
+            Command::Env(what) => start::env(home?, &what),
             Command::Init => look::init(&home?),
             Command::Check => check::run(home?, json),
             Command::Explain(what) => explain::run(home?, &what, json).await,
@@ -461,7 +483,7 @@ fn say(text: &str) {
     drop(writeln!(std::io::stdout(), "{text}"));
 }
 
-fn say_error(text: &str) {
+pub(crate) fn say_error(text: &str) {
     use std::io::Write;
     drop(writeln!(std::io::stderr(), "writ: {text}"));
 }

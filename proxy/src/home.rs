@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use policy::{Code, Fault, Invalid};
 
+use crate::environment::Trusted;
+
 /// The folder with configuration and data.
 #[derive(Clone, Debug)]
 pub struct Home {
@@ -94,7 +96,7 @@ impl Home {
 
     /// The interception certificate together with the public roots: what clients are told to trust.
     pub fn bundle(&self) -> PathBuf {
-        self.root.join("ca-bundle.pem")
+        Trusted::at(&self.root).bundle()
     }
 
     /// The token of the operator that the first run made.

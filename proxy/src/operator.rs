@@ -39,6 +39,7 @@ mod guard;
 mod live;
 mod login;
 mod page;
+mod pass;
 mod principals;
 mod runs;
 mod session;
@@ -111,6 +112,8 @@ fn routes(gate: Arc<Gate>, guard: Arc<Guard>) -> Router {
         .route("/v1/standings", get(standings::list))
         .route("/v1/standings/{id}/revoke", post(standings::revoke))
         .route("/v1/operators/{name}/groups", post(principals::set_groups))
+        .route("/v1/agents/{name}/pass", post(pass::issue))
+        .route("/v1/agents/{name}/pass/end", post(pass::end))
         .route("/v1/{kind}", get(principals::list).post(principals::add))
         .route("/v1/{kind}/{name}/{standing}", post(principals::set_standing));
     let guarded = api

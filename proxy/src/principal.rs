@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
 use anyhow::{Context, Result, bail};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
@@ -71,6 +72,18 @@ pub struct Principal {
     pub standing: Standing,
     /// SHA-256 of its token, lower-case hex.
     token_sha256: String,
+    /// Tokens of an agent that end by themselves.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    passes: Vec<Pass>,
+}
+
+/// A token that ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pass {
+    token_sha256: String,
+    /// Unix seconds.
+    until: i64,
 }
 
 /// Who is to be added.
@@ -104,6 +117,17 @@ impl Kind {
             Kind::Agent => "writ_agt_",
             Kind::Operator => "writ_op_",
         }
+    }
+}
+
+// === impl Principal ===
+
+impl Principal {
+    /// Whether it holds the token with this digest. Every stored digest is compared, in constant time.
+    fn holds(&self, digest: &str, now: Timestamp) -> bool {
+        let same = |stored: &str| bool::from(stored.as_bytes().ct_eq(digest.as_bytes()));
+        let pass = self.passes.iter().filter(|pass| pass.until > now.as_second());
+        pass.fold(same(&self.token_sha256), |held, pass| held | same(&pass.token_sha256))
     }
 }
 
@@ -171,7 +195,8 @@ impl Principals {
         let token = id::token(kind.prefix()).context("no randomness")?;
         let token_sha256 = id::digest(token.as_bytes());
         let standing = Standing::Active;
-        let principal = Principal { kind, name: name.clone(), owner, role, groups, standing, token_sha256 };
+        let principal =
+            Principal { kind, name: name.clone(), owner, role, groups, standing, token_sha256, passes: Vec::new() };
         self.change(|known| match known.insert((kind, name.clone()), principal) {
             None => Ok(()),
             Some(_) => bail!("`{name}` exists already; choose another name"),
@@ -238,13 +263,45 @@ impl Principals {
         }
     }
 
+    /// Makes a token of an agent that is good until then, besides its own; those that have ended are forgotten.
+    ///
+    /// # Errors
+    /// When the agent is unknown or revoked, or the file cannot be written.
+    pub fn issue_pass(&self, agent: &str, until: Timestamp) -> Result<String> {
+        self.check_change(Kind::Agent, agent)?;
+        let token = id::token(Kind::Agent.prefix()).context("no randomness")?;
+        let pass = Pass { token_sha256: id::digest(token.as_bytes()), until: until.as_second() };
+        self.change_passes(agent, |passes| passes.push(pass))?;
+        Ok(token)
+    }
+
+    /// Ends a pass before its time; one that is not known has ended already.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn end_pass(&self, agent: &str, token: &str) -> Result<()> {
+        let digest = id::digest(token.as_bytes());
+        self.change_passes(agent, |passes| passes.retain(|pass| pass.token_sha256 != digest))
+    }
+
+    fn change_passes(&self, agent: &str, edit: impl FnOnce(&mut Vec<Pass>)) -> Result<()> {
+        let now = Timestamp::now();
+        self.change(|known| {
+            if let Some(principal) = known.get_mut(&(Kind::Agent, agent.to_owned())) {
+                principal.passes.retain(|pass| pass.until > now.as_second());
+                edit(&mut principal.passes);
+            }
+            Ok(())
+        })
+    }
+
     /// The principal of this kind that holds `token`. Every stored digest is compared, in constant time.
     pub fn holder(&self, kind: Kind, token: &str) -> Option<Principal> {
         let digest = id::digest(token.as_bytes());
         let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        let mut found = None;
+        let (mut found, now) = (None, Timestamp::now());
         for principal in known.values().filter(|each| each.kind == kind) {
-            if bool::from(principal.token_sha256.as_bytes().ct_eq(digest.as_bytes())) {
+            if principal.holds(&digest, now) {
                 found = Some(principal.clone());
             }
         }
@@ -332,6 +389,22 @@ mod tests {
         assert_eq!(again.holder(Kind::Agent, &token).unwrap().name, "bot");
         assert!(again.holder(Kind::Operator, &token).is_none(), "an agent's token is no operator's");
         assert!(again.holder(Kind::Agent, token.trim_end_matches(char::is_alphanumeric)).is_none());
+    }
+
+    #[test]
+    fn a_pass_is_good_until_it_ends_and_outlives_a_restart() {
+        let (dir, principals) = principals();
+        let own = principals.add(Newcomer::agent("bot", "")).unwrap();
+        let later = |seconds| Timestamp::now() + jiff::SignedDuration::from_secs(seconds);
+        let pass = principals.issue_pass("bot", later(60)).unwrap();
+        let over = principals.issue_pass("bot", later(-1)).unwrap();
+        let again = Principals::open(&dir.path().join("principals.json")).unwrap();
+        let held = |token: &str| again.holder(Kind::Agent, token).map(|agent| agent.name);
+        assert_eq!((held(&pass), held(&own), held(&over)), (Some("bot".to_owned()), Some("bot".to_owned()), None));
+        again.end_pass("bot", &pass).unwrap();
+        assert_eq!((held(&pass), held(&own)), (None, Some("bot".to_owned())));
+        assert!(!fs::read_to_string(dir.path().join("principals.json")).unwrap().contains("passes"));
+        assert!(principals.issue_pass("nobody", later(60)).is_err());
     }
 
     #[test]

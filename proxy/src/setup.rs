@@ -3,19 +3,21 @@
 //! Nothing that exists is overwritten, and nothing is created anew that has been lost: a home with data but without its
 //! ledger is refused, not repaired.
 
+use std::fmt::Display;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::Write;
-use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use ledger::{Ledger, Options};
 
+use crate::environment::Trusted;
 use crate::home::Home;
 use crate::id;
 use crate::operator;
 use crate::principal::{self, Newcomer, Principals, Role};
+use crate::truststore;
 
 /// Creates whatever a complete home lacks on its first run. Returns whether this was the first run.
 ///
@@ -65,7 +67,7 @@ pub fn is_starter(home: &Home) -> bool {
 }
 
 /// The proxy URL for an agent, with its token.
-pub fn proxy_url(agent: &str, token: &str, door: SocketAddr) -> String {
+pub fn proxy_url(agent: &str, token: &str, door: impl Display) -> String {
     format!("http://{agent}:{token}@{door}")
 }
 
@@ -84,11 +86,25 @@ fn add_first_principals(home: &Home) -> Result<()> {
     Ok(())
 }
 
-/// One file for clients to trust: this system's public roots, where it has them, and the gate's own.
+/// What clients are to trust: this system's public roots, where it has them, and the gate's own.
 fn write_bundle(home: &Home, root: &str) -> Result<()> {
     let system = SYSTEM_BUNDLES.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default();
-    let path = home.bundle();
-    fs::write(&path, format!("{system}\n{root}")).with_context(|| format!("cannot write `{}`", path.display()))
+    write_trusted(&Trusted::at(home.path()), &format!("{system}\n{root}"))
+}
+
+/// Writes a bundle of roots in each form that some client wants.
+///
+/// # Errors
+/// When the file system refuses, or the bundle is not PEM.
+pub fn write_trusted(trusted: &Trusted, bundle: &str) -> Result<()> {
+    let keystore = truststore::pkcs12(bundle).context("the roots of this system are not PEM")?;
+    let wget = format!("ca_certificate = {}\n", trusted.bundle().display());
+    let files: [(PathBuf, &[u8]); 3] =
+        [(trusted.bundle(), bundle.as_bytes()), (trusted.keystore(), &keystore), (trusted.wget(), wget.as_bytes())];
+    for (path, bytes) in files {
+        fs::write(&path, bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
+    }
+    Ok(())
 }
 
 fn write_new(path: &Path, text: &str) -> Result<()> {
