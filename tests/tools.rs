@@ -21,6 +21,10 @@ fn check_finds_everything_in_every_file_at_once() {
         )
         .file("policies/reads.yaml", "destinations: [api.read, plain.read]\nexpiry_minutes: 0\nblock_if_terms: ['-']\n")
         .file(
+            "tests/mine.yaml",
+            "cases:\n  - { name: a, request: 'GET https://api.example/', expect: allow, rul: x }\n",
+        )
+        .file(
             "credentials.yaml",
             "credentials:\n  api: { secret: s3cret, hosts: [api.example], inject: { bearer: '{secret}' } }\n",
         );
@@ -36,6 +40,7 @@ fn check_finds_everything_in_every_file_at_once() {
         ("out_of_range", "reads.yaml", Some(2)),
         ("out_of_range", "writ.yaml", Some(2)),
         ("shared_file", "changes.yaml", None),
+        ("unknown_key", "mine.yaml", Some(2)),
         ("unknown_key", "writ.yaml", Some(1)),
         ("unknown_policy", "destinations.yaml", Some(26)),
         ("unused_policy", "pairs.yaml", Some(1)),
@@ -51,7 +56,7 @@ fn check_finds_everything_in_every_file_at_once() {
         "policies/reads.yaml:2:17",
         "| expiry_minutes: 0",
         "= choose a time in that range",
-        "errors: 9",
+        "errors: 10",
     ] {
         assert!(shown.out.contains(part), "{part}: {}", shown.out);
     }

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::decide::{Match, Verdict};
+use crate::basis::{Match, Verdict};
 use crate::facts::{Ballot, Facts, Vote, sha256_hex};
 
 /// The hash of the reasons for which a request is held, in the order of the rules' names.

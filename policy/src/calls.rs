@@ -9,8 +9,8 @@ use std::cmp::Reverse;
 use data_encoding::BASE64;
 use serde_json::Value;
 
+use crate::basis::Verdict;
 use crate::content::Content;
-use crate::decide::Verdict;
 use crate::destination::Destination;
 use crate::document::{CallEntry, CallsEntry};
 use crate::facts::Facts;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use crate::basis::Verdict;
 use crate::content::Content;
-use crate::decide::Verdict;
 use crate::destination::Destination;
 use crate::extract::Reading;
 use crate::field::{FieldPath, Fields, Found};

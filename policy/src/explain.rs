@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 
-use crate::decide::{Basis, Match, Verdict};
+use crate::basis::{Basis, Match, Verdict};
 use crate::policy::Policy;
 use crate::rules::Rules;
 

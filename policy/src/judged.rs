@@ -2,10 +2,10 @@
 
 use jiff::Timestamp;
 
+use crate::basis::{Basis, Match, Verdict};
 use crate::calls::Call;
 use crate::case::{Case, Readings};
 use crate::content::Content;
-use crate::decide::{Basis, Match, Verdict};
 use crate::destination::Effect;
 use crate::dlp::Findings;
 use crate::extract::Reading;

@@ -44,6 +44,7 @@ mod allowed_types;
 mod approval;
 mod approval_for;
 mod authority;
+mod basis;
 mod calls;
 mod case;
 mod check;
@@ -97,8 +98,9 @@ mod window;
 pub mod yaml;
 
 pub use authority::{Authority, AuthorityError, Host, Scheme};
+pub use basis::{Basis, Match, Verdict};
 pub use calls::RpcIds;
-pub use decide::{Basis, Decision, Denial, Grant, Hold, Match, NoResponse, Verdict};
+pub use decide::{Decision, Denial, Grant, Hold, NoResponse};
 pub use destination::{Destination, Effect};
 pub use document::Source;
 pub use encoding::{decoded, most_decoded};

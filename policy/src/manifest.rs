@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::decide::{Match, Verdict};
+use crate::basis::{Match, Verdict};
 use crate::destination::{Destination, Effect, is_key};
 use crate::document::Source;
 use crate::facts::sha256_hex;

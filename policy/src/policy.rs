@@ -9,9 +9,10 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::allowed_types::AllowedTypes;
 use crate::approval_for::{self, Watched};
+use crate::basis::Match;
 use crate::case::{Case, Opinion};
 use crate::check::FieldCheck;
-use crate::decide::{Match, NoResponse};
+use crate::decide::NoResponse;
 use crate::destination::{Destination, is_key};
 use crate::dlp::{Dlp, Findings};
 use crate::document::Source;

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::decide::{NoResponse, Verdict};
+use crate::basis::Verdict;
+use crate::decide::NoResponse;
 use crate::decimal::Decimal;
 use crate::limit::{BudgetEntry, RateLimitsEntry};
 use crate::profile::ProfileKind;

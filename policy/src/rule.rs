@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use crate::basis::Verdict;
 use crate::case::{Case, Opinion};
 use crate::condition::{Quantity, Truth, When};
-use crate::decide::Verdict;
 use crate::destination::{Destination, is_key};
 use crate::fault::{Code, Faults};
 use crate::overlap;

@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::approval_for;
-use crate::decide::Verdict;
+use crate::basis::Verdict;
 use crate::extract::{COUNT, RECIPIENTS, Reading};
 use crate::facts::Facts;
 use crate::judged::Judged;

@@ -43,6 +43,7 @@ fn full(rule: &str) -> Rules {
 
 static FULL: LazyLock<Rules> = LazyLock::new(|| full(""));
 static LOOSER: LazyLock<Rules> = LazyLock::new(|| full("  - {id: all, effect: allow}\n"));
+static TRIED: LazyLock<Rules> = LazyLock::new(|| full("enforce: false\nuntil: 2000-01-01T00:00:00Z\n"));
 static STRICTER: LazyLock<Vec<Rules>> = LazyLock::new(|| {
     let conditions = ["query: {l: '*1*'}", "body: {a: {min: 1}}", "body: {'r[]': {value: 1}}", "methods: [POST]"];
     let rule = |effect: &str, when: &str| full(&format!("  - {{id: more, effect: {effect}, when: {{{when}}}}}\n"));
@@ -185,6 +186,16 @@ proptest! {
     #[test]
     fn one_more_allow_never_beats_a_hold_or_a_deny(facts in requests()) {
         prop_assert_eq!(decide(&LOOSER, &facts).verdict(), decide(&FULL, &facts).verdict());
+    }
+
+    #[test]
+    fn a_policy_that_is_tried_sends_and_says_what_it_would_have_decided(facts in requests()) {
+        let (enforced, tried) = (decide(&FULL, &facts), decide(&TRIED, &facts));
+        let said = tried.basis().shadow.unwrap_or(Verdict::Allow);
+        prop_assert_eq!((tried.verdict(), said), (Verdict::Allow, enforced.verdict()));
+        prop_assert_eq!(&tried.basis().rules, &enforced.basis().rules);
+        let late = TRIED.decide(&facts, "2000-01-01T00:00:00Z".parse().unwrap());
+        prop_assert_eq!(late.verdict(), enforced.verdict());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
-use policy::{Decision, Verdict, yaml};
+use policy::{Decision, Fault, Verdict, yaml};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -63,6 +63,14 @@ pub struct Outcome {
     pub name: String,
     /// What differs from what is expected, in words; nothing for a case that holds.
     pub differs: Vec<String>,
+}
+
+/// What is wrong with the form of a file of cases.
+pub fn faults(path: &Path) -> Vec<Fault> {
+    match source(path) {
+        Ok(source) => yaml::survey::<CasesFile>(&source).1,
+        Err(invalid) => invalid.0,
+    }
 }
 
 /// Decides every case of a file.

@@ -5,6 +5,7 @@ use policy::{Fault, Severity};
 use serde_json::json;
 
 use super::{Exit, say};
+use crate::cases;
 use crate::config::Config;
 use crate::home::Home;
 use crate::rulebook::Rulebook;
@@ -23,6 +24,10 @@ pub(super) fn run(home: Home, as_json: bool) -> Result<Exit> {
             let new: Vec<Fault> = invalid.0.into_iter().filter(|fault| !faults.contains(fault)).collect();
             faults.extend(new);
         }
+    }
+    match config.home.case_files() {
+        Ok(files) => faults.extend(files.iter().flat_map(|file| cases::faults(file))),
+        Err(invalid) => faults.extend(invalid.0),
     }
     let errors = faults.iter().filter(|fault| fault.severity == Severity::Error).count();
     if as_json {

@@ -281,6 +281,7 @@ fn outcome(decided: &str, ended: Option<&str>, data: &Map<String, Value>) -> Str
         ("decision.approval_required", None) => "pending".to_owned(),
         ("decision.allowed", None) => "under way".to_owned(),
         ("request.refused", None) => text(data, "code"),
+        ("decision.denied", None) if data.contains_key("code") => text(data, "code"),
         (_, None) => "blocked".to_owned(),
     }
 }
