@@ -6,10 +6,14 @@
 //!
 //! What nobody waits for, such as the outcome of a live request, is in no hurry: it shares the `fdatasync` of the next
 //! submission that is. A commit of its own would stand in front of that connection's next request.
+//!
+//! A crowd is let gather: the more submissions the last commit held, the longer the next one waits for company, up to
+//! [`MAX_PAUSE`]. Each `fdatasync` and each waking costs the processor what a request costs; alone nobody waits.
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -60,6 +64,8 @@ pub(crate) struct Writer {
     journal: Journal,
     space: Space,
     stopped: bool,
+    /// Urgent submissions of the last commit.
+    crowd: u32,
 }
 
 /// Lets the follower finish whatever ended the thread, and latches the ledger if that was a panic, so that nobody waits
@@ -70,7 +76,7 @@ struct End(Arc<Shared>);
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, queue: Receiver<Message>, journal: Journal, space: Space) -> Writer {
-        Writer { shared, queue, journal, space, stopped: false }
+        Writer { shared, queue, journal, space, stopped: false, crowd: 0 }
     }
 
     /// Serves until told to stop or until nobody is left who could submit.
@@ -88,18 +94,30 @@ impl Writer {
         let mut group: Vec<Submission> = Vec::new();
         let mut urgency = Urgency::Soon;
         let mut until = None;
+        let mut crowd = 0;
         while !self.stopped && group.len() < MAX_GROUP {
-            match self.next(urgency, until) {
-                None => break,
-                Some(Message::Stop) => self.stopped = true,
-                Some(Message::Submit(submission)) => {
-                    urgency = urgency.max(submission.urgency);
-                    until.get_or_insert_with(|| Instant::now() + PATIENCE);
-                    group.push(submission);
-                }
+            let Some(message) = self.next(urgency, until) else { break };
+            let Message::Submit(submission) = message else {
+                self.stopped = true;
+                break;
+            };
+            if submission.urgency > urgency {
+                self.let_gather();
             }
+            crowd += u32::from(submission.urgency == Urgency::Now);
+            urgency = urgency.max(submission.urgency);
+            until.get_or_insert_with(|| Instant::now() + PATIENCE);
+            group.push(submission);
         }
+        self.crowd = crowd;
         (!group.is_empty()).then_some(group)
+    }
+
+    /// Asleep, not in the queue: there each that comes would wake this thread.
+    fn let_gather(&self) {
+        if let Some(pause) = pause(self.crowd) {
+            thread::sleep(pause);
+        }
     }
 
     /// The next message that the group being gathered can wait for.
@@ -172,11 +190,16 @@ impl Writer {
 
 impl Drop for End {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if thread::panicking() {
             drop(self.0.latch("the writer stopped unexpectedly".to_owned()));
         }
         self.0.backlog.complete();
     }
+}
+
+/// How long a commit waits for company, after one of that many urgent submissions.
+fn pause(crowd: u32) -> Option<Duration> {
+    (crowd > COMPANY).then(|| PAUSE.saturating_mul(crowd).min(MAX_PAUSE))
 }
 
 /// The time in whole microseconds, as the format holds it. Outside the years the format knows, the clock is as good as
@@ -190,6 +213,15 @@ const MAX_GROUP: usize = 256;
 
 /// How long a submission that is in no hurry waits for one that is.
 const PATIENCE: Duration = Duration::from_millis(2);
+
+/// So many urgent submissions in one commit are no crowd yet.
+const COMPANY: u32 = 2;
+
+/// What the next commit waits for each of the last one.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// The longest such wait, a few times what a commit takes.
+const MAX_PAUSE: Duration = Duration::from_micros(500);
 
 #[cfg(test)]
 mod tests {
@@ -238,6 +270,27 @@ mod tests {
         queue.send(Message::Stop).unwrap();
         assert_eq!(writer.gather().unwrap().len(), 1);
         assert!(writer.gather().is_none());
+    }
+
+    #[test]
+    fn a_crowd_is_let_gather_and_nobody_waits_alone() {
+        assert_eq!([pause(0), pause(1), pause(2)], [None; 3]);
+        assert_eq!(pause(4), Some(Duration::from_micros(200)));
+        assert_eq!([pause(64), pause(u32::MAX)], [Some(MAX_PAUSE); 2]);
+        let home = tempfile::tempdir().unwrap();
+        let (mut writer, queue, _shared) = writer(home.path());
+        for turn in 0..4 {
+            queue.send(submission(turn, Urgency::Now)).unwrap();
+        }
+        queue.send(submission(4, Urgency::Soon)).unwrap();
+        assert_eq!(writer.gather().unwrap().len(), 5);
+        assert_eq!(writer.crowd, 4);
+        // The next commit takes what comes while it pauses.
+        let begun = Instant::now();
+        queue.send(submission(5, Urgency::Now)).unwrap();
+        assert_eq!(writer.gather().unwrap().len(), 1);
+        assert!(begun.elapsed() >= Duration::from_micros(200));
+        assert_eq!(writer.crowd, 1);
     }
 
     #[test]
