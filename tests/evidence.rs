@@ -68,6 +68,44 @@ fn an_export_that_fails_leaves_no_file() {
     assert_eq!(fs::read_to_string(&out).unwrap(), "mine");
 }
 
+#[test]
+fn a_capsule_and_the_proof_of_one_entry_verify_too() {
+    let gate = busy();
+    let key = gate.succeeds(&["ledger", "key"]).trim().to_owned();
+    let capsule = gate.home().join("capsule.json");
+    gate.succeeds(&["export", "--capsule", "--out", &path(&capsule)]);
+    let proof = gate.home().join("entry.tlog-proof");
+    let executed = gate.events_called("action.executed")[0]["seq"].to_string();
+    fs::write(&proof, gate.succeeds(&["ledger", "proof", &executed])).unwrap();
+    for file in [&capsule, &proof] {
+        let said: Value =
+            serde_json::from_str(&gate.succeeds(&["--json", "verify", &path(file), "--key", &key])).unwrap();
+        assert_eq!(said["verdict"], "verified", "{said}");
+        assert_eq!(gate.writ(&["verify", &path(file)]).code, 5);
+        let text = fs::read_to_string(file).unwrap();
+        fs::write(file, text.replacen('7', "8", 1)).unwrap();
+        assert_eq!(gate.writ(&["verify", &path(file), "--key", &key]).code, 4);
+    }
+    assert!(gate.writ(&["ledger", "proof", "100000"]).err.contains("there is no entry 100000"));
+}
+
+#[test]
+fn a_checkpoint_kept_elsewhere_and_a_rotated_key_still_lead_to_the_evidence() {
+    let gate = busy();
+    let (old, held) = (gate.succeeds(&["ledger", "key"]), gate.home().join("held"));
+    fs::write(&held, gate.succeeds(&["ledger", "checkpoint"])).unwrap();
+    let new = gate.succeeds(&["ledger", "rotate-key"]);
+    assert_ne!(new, old);
+    assert_eq!(gate.succeeds(&["ledger", "key"]), new);
+    assert_eq!(gate.agent().get("https://elsewhere.example/").status, 403);
+    let bundle = export(&gate, "since", &["--checkpoint", &path(&held)]);
+    for key in [old.trim(), new.trim()] {
+        let (code, said) = verify(&gate, &bundle, &["--key", key, "--checkpoint", &path(&held)]);
+        assert_eq!(code, 0, "{said}");
+    }
+    gate.succeeds(&["ledger", "verify", "--checkpoint", &path(&held)]);
+}
+
 /// A gate with a live request, and one that was held, approved and run.
 fn busy() -> Gate {
     let origin = Origin::https(&[API]).reply("/read", Reply::new(200)).reply("/change", Reply::new(201));

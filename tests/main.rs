@@ -64,3 +64,5 @@ mod start;
 mod starter;
 #[cfg(test)]
 mod tools;
+#[cfg(test)]
+mod witness;

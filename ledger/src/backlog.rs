@@ -31,6 +31,12 @@ pub(crate) struct Step {
     since: Instant,
 }
 
+/// How long to wait for something to do.
+enum Wait {
+    Any,
+    For(Duration),
+}
+
 #[derive(Debug, Default)]
 struct Gathered {
     step: Option<Step>,
@@ -40,6 +46,21 @@ struct Gathered {
     complete: bool,
     /// The follower takes nothing more.
     abandoned: bool,
+    /// Entries in all steps taken.
+    taken: u64,
+    /// Somebody waits for a checkpoint of so many entries.
+    wanted: Option<u64>,
+}
+
+/// What the follower has to do next.
+#[derive(Debug)]
+pub(crate) struct Work {
+    /// A step that is due.
+    pub(crate) step: Option<Step>,
+    /// A checkpoint is wanted at once.
+    pub(crate) hurried: bool,
+    /// Nothing more will come.
+    pub(crate) ended: bool,
 }
 
 // === impl Backlog ===
@@ -53,7 +74,7 @@ impl Backlog {
             None => gathered.step = Some(more),
             Some(step) => step.extend(more),
         }
-        if begins || gathered.step.as_ref().is_some_and(Step::is_full) {
+        if begins || gathered.wanted.is_some() || gathered.step.as_ref().is_some_and(Step::is_full) {
             self.grown.notify_one();
         }
     }
@@ -78,24 +99,35 @@ impl Backlog {
         self.shrunk.notify_one();
     }
 
-    /// Waits until a step is due and takes it, the one before being finished. `None` once nothing more will come.
-    pub(crate) fn next(&self) -> Option<Step> {
+    /// Asks for the first `size` entries to be taken at once, those still on their way included.
+    pub(crate) fn hurry(&self, size: u64) {
+        let mut gathered = self.lock();
+        gathered.wanted = gathered.wanted.max(Some(size));
+        drop(gathered);
+        self.grown.notify_one();
+    }
+
+    /// Waits until a step is due and takes it, the one before being finished; no longer than `until`.
+    pub(crate) fn next(&self, until: Option<Instant>) -> Work {
         let mut gathered = self.lock();
         gathered.in_hand = 0;
         self.shrunk.notify_one();
-        loop {
-            let left =
-                gathered.step.as_ref().map(|step| if step.is_full() { Duration::ZERO } else { step.time_left() });
-            gathered = match left {
-                None if gathered.complete => return None,
-                None => self.grown.wait(gathered).unwrap_or_else(PoisonError::into_inner),
-                Some(left) if left.is_zero() || gathered.complete => break,
-                Some(left) => self.grown.wait_timeout(gathered, left).unwrap_or_else(PoisonError::into_inner).0,
+        while let Some(wait) = gathered.time_left(until) {
+            gathered = match wait {
+                Wait::Any => self.grown.wait(gathered).unwrap_or_else(PoisonError::into_inner),
+                Wait::For(left) => self.grown.wait_timeout(gathered, left).unwrap_or_else(PoisonError::into_inner).0,
             };
         }
-        let step = gathered.step.take();
+        let due = gathered.complete || gathered.wanted.is_some() || gathered.step.as_ref().is_some_and(Step::is_due);
+        let step = if due { gathered.step.take() } else { None };
         gathered.in_hand = step.as_ref().map_or(0, |step| step.entries);
-        step
+        gathered.taken = step.as_ref().map_or(gathered.taken, |step| step.applied.last.seq + 1);
+        let ended = gathered.complete && step.is_none();
+        let hurried = gathered.has_wanted();
+        if hurried {
+            gathered.wanted = None;
+        }
+        Work { step, hurried, ended }
     }
 
     fn lock(&self) -> MutexGuard<'_, Gathered> {
@@ -106,6 +138,24 @@ impl Backlog {
 // === impl Gathered ===
 
 impl Gathered {
+    /// How long there is nothing to do; `None` if there is something.
+    fn time_left(&self, until: Option<Instant>) -> Option<Wait> {
+        if self.complete || self.has_wanted() || (self.wanted.is_some() && self.step.is_some()) {
+            return None;
+        }
+        let step = self.step.as_ref().map(|step| if step.is_full() { Duration::ZERO } else { step.time_left() });
+        let until = until.map(|until| until.saturating_duration_since(Instant::now()));
+        match step.into_iter().chain(until).min() {
+            None => Some(Wait::Any),
+            Some(left) => (!left.is_zero()).then_some(Wait::For(left)),
+        }
+    }
+
+    /// Whether what somebody waits for has been taken.
+    fn has_wanted(&self) -> bool {
+        self.wanted.is_some_and(|size| size <= self.taken)
+    }
+
     fn behind(&self) -> usize {
         self.in_hand + self.step.as_ref().map_or(0, |step| step.entries)
     }
@@ -123,6 +173,10 @@ impl Step {
         self.applied = more.applied;
         self.changes.absorb(more.changes);
         self.entries += more.entries;
+    }
+
+    fn is_due(&self) -> bool {
+        self.is_full() || self.time_left().is_zero()
     }
 
     fn is_full(&self) -> bool {
@@ -168,9 +222,9 @@ mod tests {
         backlog.add(step(7, 3));
         backlog.add(step(9, 2));
         backlog.complete();
-        let taken = backlog.next().unwrap();
+        let taken = backlog.next(None).step.unwrap();
         assert_eq!((taken.applied.last.seq, taken.entries), (9, 5));
-        assert!(backlog.next().is_none());
+        assert!(backlog.next(None).ended);
     }
 
     #[test]
@@ -178,24 +232,47 @@ mod tests {
         let backlog = Backlog::default();
         backlog.add(step(STEP_ENTRIES as u64, STEP_ENTRIES));
         let begun = Instant::now();
-        assert!(backlog.next().is_some());
+        assert!(backlog.next(None).step.is_some());
         assert!(begun.elapsed() < STEP_AFTER / 2);
         backlog.add(step(STEP_ENTRIES as u64 + 1, 1));
-        assert!(backlog.next().is_some());
+        assert!(backlog.next(None).step.is_some());
         assert!(begun.elapsed() >= STEP_AFTER);
+    }
+
+    #[test]
+    fn what_somebody_waits_for_is_taken_at_once_even_if_it_is_still_on_its_way() {
+        let backlog = Arc::new(Backlog::default());
+        backlog.hurry(8);
+        let writer = Arc::clone(&backlog);
+        let writes = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(20));
+            writer.add(step(5, 6));
+            thread::sleep(Duration::from_millis(20));
+            writer.add(step(7, 2));
+        });
+        let begun = Instant::now();
+        let work = backlog.next(None);
+        assert!(work.step.is_some_and(|step| step.applied.last.seq == 5) && !work.hurried);
+        let work = backlog.next(None);
+        assert!(work.step.is_some_and(|step| step.applied.last.seq == 7) && work.hurried);
+        assert!(begun.elapsed() < STEP_AFTER / 2);
+        writes.join().unwrap();
+        // What was taken before needs no step.
+        backlog.hurry(3);
+        assert!(backlog.next(None).hurried);
     }
 
     #[test]
     fn a_writer_too_far_ahead_waits_for_the_step_in_hand() {
         let backlog = Arc::new(Backlog::default());
         backlog.add(step(1, MAX_BEHIND));
-        drop(backlog.next());
+        drop(backlog.next(None));
         backlog.add(step(2, STEP_ENTRIES));
         let writer = Arc::clone(&backlog);
         let waits = thread::spawn(move || writer.wait_for_room());
         thread::sleep(Duration::from_millis(50));
         assert!(!waits.is_finished());
-        drop(backlog.next());
+        drop(backlog.next(None));
         waits.join().unwrap();
         // A follower that has ended must not be waited for.
         backlog.add(step(3, MAX_BEHIND));

@@ -7,13 +7,14 @@
 use std::fs::File;
 
 /// The points of the write path, in the order a batch passes them.
-pub const POINTS: [&str; 6] = [
+pub const POINTS: [&str; 7] = [
     "journal.before-write",
     "journal.half-written",
     "journal.written",
     "journal.synced",
     "waiters.woken",
     "store.applied",
+    "checkpoint.made",
 ];
 
 /// Dies here if this point is armed.

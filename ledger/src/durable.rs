@@ -26,10 +26,15 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
 
 /// Writes a file only its owner can read, replacing an earlier one of that name as a whole.
 pub(crate) fn write(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    write_by(dir, name, |file| file.write_all(bytes))
+}
+
+/// [`write`], with content that `fill` writes.
+pub(crate) fn write_by(dir: &Path, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut nonce = [0_u8; 8];
     getrandom::fill(&mut nonce).map_err(io::Error::other)?;
     let temporary = dir.join(format!("{TEMPORARY}{}", HEXLOWER.encode(&nonce)));
-    let written = write_new(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, dir.join(name)));
+    let written = write_new(&temporary, fill).and_then(|()| std::fs::rename(&temporary, dir.join(name)));
     if written.is_err() {
         // The first error is the one that matters; what stays behind is swept later.
         drop(std::fs::remove_file(&temporary));
@@ -37,9 +42,9 @@ pub(crate) fn write(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     written.and_then(|()| sync_dir(dir))
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write_new(path: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(bytes)?;
+    fill(&mut file)?;
     file.sync_all()
 }
 

@@ -18,16 +18,21 @@ use crate::note::{Note, Verifier};
 
 mod archive;
 mod bundle;
+mod capsule;
 mod check;
+#[cfg(feature = "store")]
 mod export;
-mod keys;
+pub(crate) mod keys;
 mod lines;
 mod lives;
 mod manifest;
 mod page;
 mod report;
+mod select;
 mod summary;
+mod walk;
 
+#[cfg(feature = "store")]
 pub use export::{Bundle, ExportError, Order};
 pub use report::Checked;
 
@@ -76,6 +81,8 @@ pub struct Trust {
 pub enum Code {
     /// `archive`
     Archive,
+    /// `capsule`
+    Capsule,
     /// `chain.clock`
     ChainClock,
     /// `chain.genesis`
@@ -154,12 +161,12 @@ pub enum Verdict {
     Verified(Checked),
 }
 
-/// Checks a bundle.
+/// Checks a bundle, a proof capsule, or the proof of one entry.
 ///
 /// # Errors
 /// When the file cannot be read; what is wrong with its content is a [`Verdict::Refused`].
 pub fn verify(path: &Path, trust: &Trust) -> io::Result<Verdict> {
-    check::bundle(File::open(path)?, trust)
+    check::any(File::open(path)?, trust)
 }
 
 /// [`verify`] for bytes at hand.
@@ -167,7 +174,7 @@ pub fn verify(path: &Path, trust: &Trust) -> io::Result<Verdict> {
 /// # Errors
 /// Never; memory can be read.
 pub fn verify_bytes(bytes: &[u8], trust: &Trust) -> io::Result<Verdict> {
-    check::bundle(io::Cursor::new(bytes), trust)
+    check::any(io::Cursor::new(bytes), trust)
 }
 
 // === impl Scope ===
@@ -208,6 +215,7 @@ impl Code {
     pub const fn as_str(self) -> &'static str {
         match self {
             Code::Archive => "archive",
+            Code::Capsule => "capsule",
             Code::ChainClock => "chain.clock",
             Code::ChainGenesis => "chain.genesis",
             Code::ChainOrder => "chain.order",
@@ -260,6 +268,9 @@ impl Refusal {
 // === impl Verdict ===
 
 impl Verdict {
+    /// The exit code of a verifier that could not read the file, or was asked wrongly.
+    pub const UNREADABLE: u8 = 1;
+
     /// The exit code of a verifier.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -86,7 +86,7 @@ impl Ledger {
     /// Creates a ledger in `dir`: folders, signing key, entry 0 with `origin` and the public key. Refuses if any part of
     /// a ledger is there already.
     pub fn create(dir: &Path, origin: &str) -> Result<(), OpenError> {
-        open::create(dir, origin)
+        open::create(&Home::new(dir), origin)
     }
 
     /// Whether any part of a ledger is in `dir`. Then [`Ledger::open`] says what it is worth.
@@ -97,17 +97,22 @@ impl Ledger {
     /// Opens a ledger: takes the lock, checks the journal against the index, brings the index up to date, sets half a
     /// line at the end aside, and records as `action.unknown` every authorised send without an outcome.
     pub fn open(options: Options) -> Result<Ledger, OpenError> {
-        let Opened { lock, origin, store, book, head, journal, torn_bytes } = open::open(&options.dir)?;
+        Ledger::open_with_key(options, None)
+    }
+
+    /// [`Ledger::open`] with the signing key in a file outside the data directory.
+    pub fn open_with_key(options: Options, key: Option<&Path>) -> Result<Ledger, OpenError> {
+        let home = Home::new(&options.dir).with_key(key);
+        let Opened { lock, origin, store, book, head, journal, checkpoints, torn_bytes } = open::open(&home)?;
         let mut interrupted: Vec<_> = book.executions.values().cloned().collect();
         interrupted.sort_by(|a, b| a.correlation_id.cmp(&b.correlation_id));
         let executions = book.executions.keys().cloned().collect();
-        let shared = Arc::new(Shared::new(lock, store, book, head));
+        let shared = Arc::new(Shared::new(lock, store, book, head, checkpoints));
         let (queue, receiver) = sync_channel(options.queue.max(1));
         let space = Space::new(options.dir.clone(), options.reserve_bytes);
         let writer = Writer::new(Arc::clone(&shared), receiver, journal, space);
-        let threads = Threads::start(writer, Follower { shared: Arc::clone(&shared), executions });
+        let threads = Threads::start(writer, Follower::new(Arc::clone(&shared), executions));
         let threads = threads.map_err(|source| OpenError::Io { path: options.dir.clone(), source })?;
-        let home = Home::new(&options.dir);
         let threads = Mutex::new(Some(threads));
         let ledger = Ledger { inner: Arc::new(Inner { home, origin, shared, queue, threads }) };
         for draft in open::recovery(interrupted, torn_bytes) {
@@ -251,12 +256,20 @@ impl Ledger {
         self.inner.stop()
     }
 
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.inner.shared
+    }
+
     /// The time an entry would have now.
     fn now(&self) -> Timestamp {
         now().max(self.inner.shared.read(|published| published.head.ts))
     }
 
     async fn append_by(&self, drafts: Vec<Draft>, urgency: Urgency) -> Result<Vec<Receipt>, AppendError> {
+        // What a person approved is in a checkpoint before it is carried out: it cannot be denied later that it was so.
+        if drafts.iter().any(|draft| draft.kind == EventType::ActionExecuting) {
+            self.checkpointed().await?;
+        }
         let (sender, receiver) = oneshot::channel();
         self.submit(drafts, urgency, Box::new(move |answer| drop(sender.send(answer))))?;
         receiver.await.unwrap_or_else(|_| Err(self.stopped())).map(Recorded::receipts)
@@ -319,7 +332,7 @@ impl Drop for Inner {
 impl Threads {
     /// If the writer cannot be started the follower, which nobody will ever tell anything, is told that it can end.
     fn start(writer: Writer, follower: Follower) -> io::Result<Threads> {
-        let shared = Arc::clone(&follower.shared);
+        let shared = Arc::clone(follower.shared());
         let follower = thread::Builder::new().name("ledger-follower".to_owned()).spawn(move || follower.run())?;
         let writer = thread::Builder::new().name("ledger-writer".to_owned()).spawn(move || writer.run());
         let writer = writer.inspect_err(|_| shared.backlog.complete())?;

@@ -10,13 +10,15 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 use crate::durable;
-use crate::note::{Purpose, Signer};
+use crate::note::{Purpose, Signer, Verifier};
 use crate::open::OpenError;
 
 /// The folders and files of one data directory.
 #[derive(Clone, Debug)]
 pub(crate) struct Home {
     dir: PathBuf,
+    /// The signing key's file, if it is not in the data directory.
+    key: Option<PathBuf>,
 }
 
 /// Keeps other processes out of a data directory.
@@ -27,7 +29,12 @@ pub(crate) struct Lock(File);
 
 impl Home {
     pub(crate) fn new(dir: &Path) -> Home {
-        Home { dir: dir.to_owned() }
+        Home { dir: dir.to_owned(), key: None }
+    }
+
+    /// With the signing key in a file of its own, which whoever can write the data directory should not be able to read.
+    pub(crate) fn with_key(self, key: Option<&Path>) -> Home {
+        Home { key: key.map(Path::to_owned), ..self }
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -49,13 +56,30 @@ impl Home {
         self.dir.join("texts")
     }
 
+    /// Checkpoints.
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.dir.join("checkpoints")
+    }
+
+    /// The newest checkpoint.
+    pub(crate) fn newest(&self) -> PathBuf {
+        self.checkpoints().join(NEWEST)
+    }
+
     pub(crate) fn keys(&self) -> PathBuf {
         self.dir.join("keys")
     }
 
     /// The ledger's signing key.
     pub(crate) fn key(&self) -> PathBuf {
-        self.keys().join(KEY_NAME)
+        self.key.clone().unwrap_or_else(|| self.keys().join(KEY_NAME))
+    }
+
+    /// The key that takes its place when the rotation to it is recorded.
+    pub(crate) fn next_key(&self) -> PathBuf {
+        let mut name = self.key().into_os_string();
+        name.push(".next");
+        PathBuf::from(name)
     }
 
     /// The first file or folder of a ledger that is there already.
@@ -76,26 +100,40 @@ impl Home {
         }
     }
 
-    /// Makes the signing key and returns its public form.
-    pub(crate) fn create_key(&self, origin: &str) -> io::Result<String> {
+    /// Makes a signing key in the file `path`.
+    pub(crate) fn create_key(path: &Path, origin: &str) -> io::Result<Signer> {
         let mut seed = Zeroizing::new([0_u8; 32]);
         getrandom::fill(seed.as_mut()).map_err(io::Error::other)?;
         let signer = Signer::from_seed(origin, Purpose::Sign, &seed);
-        durable::write(&self.keys(), KEY_NAME, signer.to_text().as_bytes())?;
-        Ok(signer.verifier().to_string())
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
+        durable::write(path.parent().unwrap_or(Path::new(".")), name, signer.to_text().as_bytes())?;
+        Ok(signer)
+    }
+
+    /// Puts the next key in the place of the present one.
+    pub(crate) fn turn_key(&self) -> io::Result<()> {
+        std::fs::rename(self.next_key(), self.key())?;
+        durable::sync_dir(self.key().parent().unwrap_or(Path::new(".")))
     }
 
     /// The signing key, or why the key file cannot be used.
     pub(crate) fn signer(&self) -> Result<Signer, OpenError> {
-        let path = self.key();
-        let metadata = path.metadata().map_err(|source| OpenError::Io { path: path.clone(), source })?;
-        let mode = metadata.permissions().mode() & 0o777;
-        if mode != 0o600 {
-            return Err(OpenError::KeyMode { path, mode });
+        read_key(self.key())
+    }
+
+    /// The signing key whose public half is `key`: the present one, or the next, which a rotation that was recorded and
+    /// then interrupted left beside it.
+    pub(crate) fn signer_of(&self, key: Option<&Verifier>) -> Result<Signer, OpenError> {
+        let present = self.signer()?;
+        if Some(&present.verifier()) == key {
+            return Ok(present);
         }
-        let text = std::fs::read_to_string(&path).map(Zeroizing::new);
-        let text = text.map_err(|source| OpenError::Io { path: path.clone(), source })?;
-        Signer::parse(&text).ok_or(OpenError::Key { path })
+        let next = self.next_key();
+        if next.exists() && Some(&read_key(next)?.verifier()) == key {
+            self.turn_key().map_err(|source| OpenError::Io { path: self.key(), source })?;
+            return self.signer();
+        }
+        Err(OpenError::ForeignKey { path: self.key() })
     }
 }
 
@@ -109,4 +147,18 @@ impl Drop for Lock {
     }
 }
 
+fn read_key(path: PathBuf) -> Result<Signer, OpenError> {
+    let metadata = path.metadata().map_err(|source| OpenError::Io { path: path.clone(), source })?;
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode != 0o600 {
+        return Err(OpenError::KeyMode { path, mode });
+    }
+    let text = std::fs::read_to_string(&path).map(Zeroizing::new);
+    let text = text.map_err(|source| OpenError::Io { path: path.clone(), source })?;
+    Signer::parse(&text).ok_or(OpenError::Key { path })
+}
+
 const KEY_NAME: &str = "ledger.key";
+
+/// Name of the newest checkpoint in its folder; a copy of it elsewhere is worth keeping.
+pub(crate) const NEWEST: &str = "newest";

@@ -1,16 +1,17 @@
 //! The journal on disk: one file of lines per UTC day, appended and read in order.
 //!
-//! Knows lines, files and offsets, not what a line means. Never rewrites a byte it has written, never retries a failed
+//! Knows lines, files and offsets, not what a line means, nor whether a closed day is packed. Never rewrites a byte it has written, never retries a failed
 //! write or sync, and never goes back to an earlier day.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::chain::MAX_LINE;
+use crate::closed::{self, Day};
 use crate::crash;
 use crate::durable;
 
@@ -40,7 +41,7 @@ pub(crate) struct Journal {
 pub(crate) struct Reader {
     dir: PathBuf,
     days: std::vec::IntoIter<String>,
-    current: Option<(BufReader<File>, Position)>,
+    current: Option<(BufReader<Day>, Position)>,
 }
 
 /// What the reader found next.
@@ -147,8 +148,8 @@ impl Reader {
 
     /// Reads from the line at `position` on, that line included. Whether a line starts there is for the caller to check.
     pub(crate) fn from(dir: &Path, position: &Position) -> io::Result<Reader> {
-        let mut file = File::open(path_of(dir, &position.day))?;
-        file.seek(SeekFrom::Start(position.start))?;
+        let mut file = Day::open(dir, &position.day)?;
+        file.skip(position.start)?;
         let later: Vec<String> = days(dir)?.into_iter().filter(|day| *day > position.day).collect();
         let before = Position {
             day: position.day.clone(),
@@ -173,7 +174,7 @@ impl Reader {
                 return Ok(Some(piece));
             }
             let Some(day) = self.days.next() else { return Ok(None) };
-            let file = File::open(path_of(&self.dir, &day))?;
+            let file = Day::open(&self.dir, &day)?;
             self.current = Some((BufReader::with_capacity(READ_BYTES, file), Position::at_start(&day)));
         }
     }
@@ -185,18 +186,20 @@ pub(crate) fn path_of(dir: &Path, day: &str) -> PathBuf {
 }
 
 /// The days that have a file, in order. Everything else in the folder is no part of the journal.
-fn days(dir: &Path) -> io::Result<Vec<String>> {
+pub(crate) fn days(dir: &Path) -> io::Result<Vec<String>> {
     let mut days = Vec::new();
     for entry in dir.read_dir()? {
         let name = entry?.file_name();
-        let day = name.to_str().and_then(|name| name.strip_suffix(".jsonl"));
+        let day = name.to_str().and_then(|name| name.strip_suffix(".jsonl").or(name.strip_suffix(closed::SUFFIX)));
         days.extend(day.filter(|day| day.parse::<jiff::civil::Date>().is_ok()).map(str::to_owned));
     }
     days.sort_unstable();
+    // One that was being packed may be there twice.
+    days.dedup();
     Ok(days)
 }
 
-fn read_piece(file: &mut BufReader<File>, last: &mut Position) -> io::Result<Option<Piece>> {
+fn read_piece(file: &mut BufReader<Day>, last: &mut Position) -> io::Result<Option<Piece>> {
     let mut line = Vec::new();
     let mut bytes = file.by_ref().take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line)? as u64;
     let mut complete = line.pop_if(|byte| *byte == b'\n').is_some();
@@ -218,7 +221,7 @@ fn read_piece(file: &mut BufReader<File>, last: &mut Position) -> io::Result<Opt
 }
 
 /// Skips to behind the next newline: how many bytes, and whether there was one.
-fn skip_line(file: &mut BufReader<File>) -> io::Result<(u64, bool)> {
+fn skip_line(file: &mut BufReader<Day>) -> io::Result<(u64, bool)> {
     let mut skipped = 0;
     loop {
         let buffer = file.fill_buf()?;

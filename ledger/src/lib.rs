@@ -4,6 +4,9 @@
 //! value nobody else can make: the [`Receipt`], proof that an entry survives a power cut. An append returns after
 //! `fdatasync`; whoever must not act without a record asks for a receipt.
 //!
+//! Without the feature `store`, which is on by default, what is left reads and checks [`evidence`]: no database, no
+//! network, no C. `writ-verify` is built so.
+//!
 //! Knows which events can follow each other ([`next`]), what is reserved, taken or switched off, so two racing decisions
 //! become one. Refuses to know why a request is allowed, what a secret is, or that there is a network.
 //!
@@ -63,58 +66,103 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+#![cfg_attr(
+    not(feature = "store"),
+    expect(dead_code, reason = "a verifier reads what a gate writes, with the same types")
+)]
+
 mod amount;
 mod append;
+#[cfg(feature = "store")]
 mod backlog;
+#[cfg(feature = "store")]
 mod batch;
 mod budget;
 pub mod chain;
 pub mod checkpoint;
+#[cfg(feature = "store")]
+mod checkpoints;
+#[cfg(feature = "store")]
+mod closed;
+#[cfg(feature = "store")]
 pub mod crash;
+#[cfg(feature = "store")]
 mod durable;
 mod event;
 pub mod evidence;
+#[cfg(feature = "store")]
 mod follower;
+#[cfg(feature = "store")]
 mod group;
+#[cfg(feature = "store")]
 mod handle;
+#[cfg(feature = "store")]
 mod home;
+#[cfg(feature = "store")]
 mod index;
 mod intent;
+#[cfg(feature = "store")]
 mod journal;
 mod kind;
 pub mod note;
 mod once;
+#[cfg(feature = "store")]
 mod open;
 mod passing;
+#[cfg(feature = "store")]
 mod past;
 mod principal;
+#[cfg(feature = "store")]
 mod query;
+#[cfg(feature = "store")]
+mod replay;
+#[cfg(feature = "store")]
 mod sealed;
+#[cfg(feature = "store")]
 mod shared;
+#[cfg(feature = "store")]
 mod space;
 mod standing;
+#[cfg(feature = "store")]
 mod state;
+#[cfg(feature = "store")]
 mod store;
 mod switch;
+#[cfg(feature = "store")]
 mod texts;
+#[cfg(feature = "store")]
+mod tile;
 pub mod tree;
+#[cfg(feature = "store")]
 mod trial;
+#[cfg(feature = "store")]
 mod verify;
+#[cfg(feature = "store")]
+pub mod witness;
+#[cfg(feature = "store")]
 mod writer;
 
 pub use amount::{Amount, NotAnAmount};
 pub use append::{AppendError, Receipt};
 pub use budget::Reservation;
+#[cfg(feature = "store")]
+pub use closed::{ArchiveError, Archived, archive};
 pub use event::{Draft, Event};
+#[cfg(feature = "store")]
 pub use handle::{Head, Ledger, Options};
 pub use intent::{Illegal, Intent, Opening, State, next};
 pub use kind::{EventType, Kind, UnknownType};
 pub use once::{Once, Taken};
+#[cfg(feature = "store")]
 pub use open::{OpenError, rebuild, signing_key};
+#[cfg(feature = "store")]
 pub use past::{Page, Past};
 pub use principal::{Principal, Status};
+#[cfg(feature = "store")]
 pub use query::{Query, ReadError};
+#[cfg(feature = "store")]
 pub use sealed::{Limits, SealError, Sealed};
 pub use standing::Standing;
 pub use switch::{KillSwitch, KillSwitches};
-pub use verify::{Verified, VerifyError, verify};
+#[cfg(feature = "store")]
+pub use verify::{Verified, VerifyError, verify, verify_against};

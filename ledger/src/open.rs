@@ -8,19 +8,23 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use jiff::Timestamp;
-
 use crate::append::AppendError;
-use crate::batch::Batch;
-use crate::chain::{self, Entry, Link, Prepared, Stamp};
+use crate::chain::{self, Link, Prepared, Stamp};
+use crate::checkpoint::Checkpoint;
+use crate::checkpoints::Checkpoints;
 use crate::durable;
 use crate::event::{Draft, Event};
+use crate::evidence::Refusal;
+use crate::evidence::keys::Keys;
+use crate::group::Group;
 use crate::home::{Home, Lock};
-use crate::journal::{Journal, Position};
+use crate::journal::Journal;
 use crate::kind::EventType;
 use crate::note::Signer;
+use crate::replay::{Replay, catch_up, from_journal};
 use crate::state::{Book, Execution};
-use crate::store::{Applied, Store, StoreError};
+use crate::store::{Store, StoreError};
+use crate::tree::{self, Hash};
 use crate::verify::{Verified, VerifyError, Walk, day_of, origin_of, survey};
 use crate::writer::now;
 
@@ -38,6 +42,14 @@ pub enum OpenError {
     Exists {
         /// What is in the way.
         path: PathBuf,
+    },
+    /// The newest checkpoint cannot be used.
+    #[error("checkpoint `{}`: {why}; restore it from a copy", .path.display())]
+    Checkpoint {
+        /// Its file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
     },
     /// The signing key is not the one entry 0 names.
     #[error("`{}` is not the key this ledger was created with; restore it from a copy", .path.display())]
@@ -83,6 +95,26 @@ pub enum OpenError {
         /// What the journal has in its place.
         found: String,
     },
+    /// Entries that a checkpoint was made of are not there any more.
+    #[error(
+        "the newest checkpoint is of {claimed} entries but the journal has {found}: {} are missing; restore the journal from a copy",
+        .claimed - .found
+    )]
+    Lost {
+        /// Entries there once were.
+        claimed: u64,
+        /// Entries there are.
+        found: u64,
+    },
+    /// There is no checkpoint to compare the journal with.
+    #[error(
+        "checkpoint `{}` is missing, so nothing shows whether the journal is whole; restore it from a copy, or take the \
+         journal as it is with `writ ledger rebuild`", .path.display()
+    )]
+    NoCheckpoint {
+        /// Its file.
+        path: PathBuf,
+    },
     /// A part of the ledger is missing.
     #[error("`{}` is missing but other parts of the ledger are there; restore it, or run `writ init` in an empty home", .path.display())]
     Missing {
@@ -103,6 +135,14 @@ pub enum OpenError {
         /// What it contradicts.
         source: AppendError,
     },
+    /// The journal verifies but is not the one a checkpoint was made of.
+    #[error(
+        "the first {size} entries are not those of the newest checkpoint: the journal was rewritten; restore it from a copy"
+    )]
+    Rewritten {
+        /// Entries the checkpoint is of.
+        size: u64,
+    },
     /// The index cannot be used.
     #[error("{0}; run `writ ledger rebuild`")]
     Store(String),
@@ -120,38 +160,30 @@ pub(crate) struct Opened {
     pub(crate) book: Book,
     pub(crate) head: Link,
     pub(crate) journal: Journal,
+    pub(crate) checkpoints: Checkpoints,
     pub(crate) torn_bytes: u64,
 }
 
-/// Journal entries on their way into the index.
-struct Replay {
-    store: Store,
-    book: Book,
-    batch: Batch,
-    /// The last entry taken, and where its line is.
-    end: Option<(Link, Position)>,
-    /// What a crash left behind the last complete line.
-    torn: Option<VerifyError>,
-}
-
 /// Creates a ledger: folders, signing key, entry 0.
-pub(crate) fn create(dir: &Path, origin: &str) -> Result<(), OpenError> {
+pub(crate) fn create(home: &Home, origin: &str) -> Result<(), OpenError> {
     if origin.is_empty() || origin.contains(|c: char| c == '+' || c.is_whitespace() || c.is_control()) {
         return Err(OpenError::Origin(origin.to_owned()));
     }
-    let home = Home::new(dir);
-    let io = |source| OpenError::Io { path: dir.to_owned(), source };
-    durable::create_dir(dir).map_err(io)?;
+    let io = |source| OpenError::Io { path: home.dir().to_owned(), source };
+    durable::create_dir(home.dir()).map_err(io)?;
     let _lock = home.lock()?;
     if let Some(path) = home.occupied() {
         return Err(OpenError::Exists { path });
     }
     durable::create_dir(&home.keys()).map_err(io)?;
     durable::create_dir(&home.texts()).map_err(io)?;
-    let public_key = home.create_key(origin).map_err(io)?;
+    let signer = Home::create_key(&home.key(), origin).map_err(io)?;
+    let public_key = signer.verifier().to_string();
     let draft = Draft::new(EventType::LedgerCreated).with("origin", origin).with("public_key", public_key);
     let sealed = Prepared::new(draft).and_then(|prepared| chain::seal(None, &Stamp::new(now()), prepared));
     let entry = sealed.map_err(OpenError::Recovery)?;
+    let root = Hash::of_leaf(entry.line.as_bytes());
+    Checkpoints::begin(home, &signer, &Checkpoint { origin: origin.to_owned(), size: 1, root }).map_err(io)?;
     // The journal appears last. Dying before leaves a key without a ledger, which no later start mistakes for an empty
     // ledger: it says what is missing.
     durable::create_dir(&home.events()).map_err(io)?;
@@ -159,41 +191,53 @@ pub(crate) fn create(dir: &Path, origin: &str) -> Result<(), OpenError> {
 }
 
 /// Opens a ledger for writing.
-pub(crate) fn open(dir: &Path) -> Result<Opened, OpenError> {
-    let home = Home::new(dir);
-    check_parts(&home)?;
+pub(crate) fn open(home: &Home) -> Result<Opened, OpenError> {
+    check_parts(home, &[home.events(), home.key()])?;
     let lock = home.lock()?;
-    let created = first_entry(&home)?;
-    let origin = origin_of(&created);
-    if created.text("public_key") != Some(home.signer()?.verifier().to_string().as_str()) {
-        return Err(OpenError::ForeignKey { path: home.key() });
-    }
-    let Replay { store, book, end, torn, .. } = catch_up(&home)?;
+    let created = first_entry(home)?;
+    let compared = catch_up(home).and_then(|replay| compare(home, &created, replay));
+    let (replay, checkpoints) = match compared {
+        // The index alone may be wrong. What the journal itself amounts to says whether it is.
+        Err(OpenError::Rewritten { .. } | OpenError::Store(_)) => {
+            survey(&home.events(), u64::MAX)?;
+            from_journal(home).and_then(|replay| compare(home, &created, replay))
+        }
+        compared => compared,
+    }?;
+    let Replay { store, book, end, torn, .. } = replay;
     let events = home.events();
     let (head, position) = end.ok_or_else(|| VerifyError::Empty { dir: events.clone() })?;
     let io = |source| OpenError::Io { path: events.clone(), source };
     let torn_bytes = torn.map_or(Ok(0), |torn| set_aside(&events, &torn)).map_err(io)?;
     let journal = Journal::open(&events, position).map_err(io)?;
-    Ok(Opened { lock, origin, store, book, head, journal, torn_bytes })
+    Ok(Opened { lock, origin: origin_of(&created), store, book, head, journal, checkpoints, torn_bytes })
 }
 
-/// Verifies the journal and builds the index anew from it.
-pub fn rebuild(dir: &Path) -> Result<Verified, OpenError> {
-    let home = Home::new(dir);
-    check_parts(&home)?;
+/// Verifies the journal and builds the index anew from it. A ledger that has no checkpoint, as one of an earlier build,
+/// gets one: from then on it is compared like any other.
+pub fn rebuild(dir: &Path, key: Option<&Path>) -> Result<Verified, OpenError> {
+    let home = Home::new(dir).with_key(key);
+    check_parts(&home, &[home.events()])?;
     let _lock = home.lock()?;
     let (verified, _torn) = survey(&home.events(), u64::MAX)?;
     let replay = from_journal(&home)?;
     replay.store.flush()?;
+    if !home.newest().exists() {
+        let signer = home.signer_of(keys(&first_entry(&home)?, &replay.store)?.last())?;
+        let root = tree::root(verified.entries, |node| replay.store.node(node))?;
+        let first = Checkpoint { origin: verified.origin.clone(), size: verified.entries, root };
+        let io = |source| OpenError::Io { path: home.newest(), source };
+        Checkpoints::begin(&home, &signer, &first).map_err(io)?;
+    }
     Ok(verified)
 }
 
-/// The key that the ledger in a data directory signs with.
+/// The key that the ledger in a data directory signs with, from there or from the file `key`.
 ///
 /// # Errors
 /// [`OpenError`] when it is not there, not a key, or open to others.
-pub fn signing_key(dir: &Path) -> Result<Signer, OpenError> {
-    Home::new(dir).signer()
+pub fn signing_key(dir: &Path, key: Option<&Path>) -> Result<Signer, OpenError> {
+    Home::new(dir).with_key(key).signer()
 }
 
 /// What a start records about what it repaired: outcomes nobody knows, then one summary.
@@ -225,60 +269,24 @@ impl From<StoreError> for OpenError {
     }
 }
 
-// === impl Replay ===
-
-impl Replay {
-    fn behind(store: Store, book: Book, end: Option<(Link, Position)>) -> Replay {
-        let batch = Batch::behind(end.as_ref().map(|(last, _)| last.clone()));
-        Replay { store, book, batch, end, torn: None }
-    }
-
-    /// Takes everything the walk still finds.
-    fn run(mut self, mut walk: Walk) -> Result<Replay, OpenError> {
-        loop {
-            match walk.step() {
-                Err(torn @ VerifyError::Torn { .. }) if walk.in_last_file() => {
-                    self.torn = Some(torn);
-                    break;
-                }
-                Err(error) => return Err(error.into()),
-                Ok(None) => break,
-                Ok(Some((entry, position))) => self.take(entry, position)?,
-            }
-        }
-        self.apply()?;
-        Ok(self)
-    }
-
-    fn take(&mut self, entry: Entry, position: Position) -> Result<(), OpenError> {
-        let seq = entry.event.seq;
-        self.end = Some((Link::of(&entry.event), position));
-        let replayed = self.batch.replay(&self.book, &self.store, entry);
-        replayed.map_err(|source| OpenError::Replay { seq, source })?;
-        if self.batch.entries.len() >= REPLAY_BATCH { self.apply() } else { Ok(()) }
-    }
-
-    fn apply(&mut self) -> Result<(), OpenError> {
-        let Some((link, position)) = &self.end else { return Ok(()) };
-        let batch = std::mem::replace(&mut self.batch, Batch::behind(Some(link.clone())));
-        let Some(last) = batch.entries.last() else { return Ok(()) };
-        self.book.merge(&batch.changes);
-        let applied = Applied::up_to(&last.event, position, &self.book);
-        self.store.apply(batch.entries.iter(), &batch.changes, &applied)?;
-        self.book.settled.clear();
-        Ok(())
-    }
-}
-
 /// The parts of a ledger that cannot be built anew must be there, all or none.
-fn check_parts(home: &Home) -> Result<(), OpenError> {
+fn check_parts(home: &Home, parts: &[PathBuf]) -> Result<(), OpenError> {
     if home.occupied().is_none() {
         return Err(OpenError::Absent { dir: home.dir().to_owned() });
     }
-    match [home.events(), home.key()].into_iter().find(|path| !path.exists()) {
+    match parts.iter().find(|path| !path.exists()) {
         None => Ok(()),
-        Some(path) => Err(OpenError::Missing { path }),
+        Some(path) => Err(OpenError::Missing { path: path.clone() }),
     }
+}
+
+/// Compares a ledger whose index is up to date with its newest checkpoint.
+fn compare(home: &Home, created: &Event, replay: Replay) -> Result<(Replay, Checkpoints), OpenError> {
+    let size = replay.end.as_ref().map_or(0, |(head, _)| head.seq + 1);
+    let keys = keys(created, &replay.store)?;
+    let signer = home.signer_of(keys.last())?;
+    let checkpoints = Checkpoints::open(home, signer, keys.known().to_vec(), &replay.store, size)?;
+    Ok((replay, checkpoints))
 }
 
 fn first_entry(home: &Home) -> Result<Event, OpenError> {
@@ -287,51 +295,25 @@ fn first_entry(home: &Home) -> Result<Event, OpenError> {
     first.map(|(entry, _)| entry.event).ok_or(OpenError::Verify(VerifyError::Empty { dir: events }))
 }
 
-/// Brings the index up to date with the journal. An index that is damaged, or contradicts a journal that verifies, is
-/// thrown away: it holds nothing the journal does not.
-fn catch_up(home: &Home) -> Result<Replay, OpenError> {
-    let replayed = from_index(home);
-    if matches!(replayed, Err(OpenError::Store(_) | OpenError::Replay { .. })) {
-        survey(&home.events(), u64::MAX)?;
-        return from_journal(home);
+/// The keys of the ledger, from entry 0 and the rotations since.
+fn keys(created: &Event, store: &Store) -> Result<Keys, OpenError> {
+    let mut rotations = Vec::new();
+    let mut below = u64::MAX;
+    loop {
+        let places = store.places_below(Group::Kind, EventType::LedgerKeyRotated.as_str(), below)?;
+        let Some(first) = places.first() else { break };
+        below = *first;
+        rotations.splice(..0, places);
     }
-    replayed
-}
-
-fn from_index(home: &Home) -> Result<Replay, OpenError> {
-    let store = Store::open(&home.store())?;
-    match store.load()? {
-        None => Replay::behind(store, Book::default(), None).run(Walk::from_start(&home.events())?),
-        Some((applied, book)) => {
-            let walk = resume(&home.events(), &applied)?;
-            Replay::behind(store, book, Some((applied.last, applied.position))).run(walk)
-        }
+    let mut keys = Keys::default();
+    let invalid = |refusal: Refusal| OpenError::Store(format!("the index is damaged: {refusal}"));
+    keys.take(created).map_err(invalid)?;
+    for seq in rotations {
+        let line = store.line(seq)?.unwrap_or_default();
+        let event = chain::parse(&line).map_err(|flaw| OpenError::Store(format!("entry {seq} {flaw}")))?;
+        keys.take(&event).map_err(invalid)?;
     }
-}
-
-fn from_journal(home: &Home) -> Result<Replay, OpenError> {
-    let path = home.store();
-    match std::fs::remove_dir_all(&path) {
-        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(OpenError::Io { path, source }),
-        Err(_) | Ok(()) => {}
-    }
-    Replay::behind(Store::open(&path)?, Book::default(), None).run(Walk::from_start(&home.events())?)
-}
-
-/// A walk behind the last entry the index has seen, once the journal proves to hold exactly that entry there. The
-/// index only ever saw durable entries, so anything else means that acknowledged entries are gone or rewritten.
-fn resume(events: &Path, applied: &Applied) -> Result<Walk, OpenError> {
-    let seq = applied.last.seq;
-    let mismatch = |found| OpenError::Mismatch { seq, expected: applied.last.entry_hash.clone(), found };
-    let before = seq.checked_sub(1).map(|seq| Link { seq, entry_hash: applied.prev_hash.clone(), ts: Timestamp::MIN });
-    let mut walk =
-        Walk::from(events, &applied.position, before).map_err(|error| mismatch(format!("none ({error})")))?;
-    match walk.step() {
-        Err(error) => Err(mismatch(format!("none ({error})"))),
-        Ok(None) => Err(mismatch("none (it ends before)".to_owned())),
-        Ok(Some((entry, _))) if entry.event.entry_hash == applied.last.entry_hash => Ok(walk),
-        Ok(Some((entry, _))) => Err(mismatch(format!("`{}`", entry.event.entry_hash))),
-    }
+    Ok(keys)
 }
 
 /// Moves the half line at the end of the journal into a file of its own and says how long it is. Dying between the
@@ -352,9 +334,6 @@ fn set_aside(events: &Path, torn: &VerifyError) -> io::Result<u64> {
     file.sync_all()?;
     Ok(*bytes)
 }
-
-/// Entries per step while the index is brought up to date.
-const REPLAY_BATCH: usize = 256;
 
 /// What of a torn tail is kept for inspection: a power cut can leave any length of zeros.
 const MAX_TORN: u64 = 1 << 20;

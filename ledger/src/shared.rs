@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::append::AppendError;
 use crate::backlog::Backlog;
 use crate::chain::{Entry, Link};
+use crate::checkpoints::Checkpoints;
 use crate::home::Lock;
 use crate::state::{Book, Changes};
 use crate::store::Store;
@@ -25,6 +26,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     /// What the index lacks, as a step that the follower takes.
     pub(crate) backlog: Backlog,
+    /// What was signed of the entries in the index.
+    pub(crate) checkpoints: Checkpoints,
     /// Number of the last durable entry.
     pub(crate) seq: watch::Sender<u64>,
     published: RwLock<Published>,
@@ -45,10 +48,10 @@ pub(crate) struct Published {
 
 impl Shared {
     /// The state of a ledger just opened, whose index is complete.
-    pub(crate) fn new(lock: Lock, store: Store, book: Book, head: Link) -> Shared {
+    pub(crate) fn new(lock: Lock, store: Store, book: Book, head: Link, checkpoints: Checkpoints) -> Shared {
         let (seq, _) = watch::channel(head.seq);
         let published = RwLock::new(Published { book, head, fresh: VecDeque::new() });
-        Shared { lock, store, backlog: Backlog::default(), seq, published, latch: OnceLock::new() }
+        Shared { lock, store, backlog: Backlog::default(), checkpoints, seq, published, latch: OnceLock::new() }
     }
 
     /// Reads the published state. A poisoned lock is no reason to stop: a panicking writer has latched the ledger.
@@ -84,7 +87,10 @@ impl Shared {
 
     /// Closes the ledger; the first reason stays.
     pub(crate) fn latch(&self, reason: String) -> AppendError {
-        AppendError::Latched(self.latch.get_or_init(|| reason).clone())
+        let reason = self.latch.get_or_init(|| reason).clone();
+        // Whoever waits for a checkpoint looks up.
+        self.checkpoints.size.send_modify(|_| {});
+        AppendError::Latched(reason)
     }
 
     /// Why the ledger is closed, if it is.

@@ -16,6 +16,8 @@
 //! | `g` window, `d` key, `s` id | what is reserved, a key that is taken, a standing approval |
 //! | `k` | kill switches |
 //! | `c`, `j`, `r`, then bucket, seq | where correlations, intents, runs of that bucket occur, from seq on; see [`index`] |
+//! | `x` level index | row of a tile: hashes of the tree |
+//! | `z` size | the checkpoint of that size |
 //! | `h` agent 0 seq, `q` destination 0 seq, `t` type 0 seq | numbers of its entries from seq on; see [`group`] |
 
 use std::collections::HashMap;
@@ -39,6 +41,9 @@ use crate::once::Taken;
 use crate::principal::Principal;
 use crate::standing::Standing;
 use crate::state::{Book, Changes, Execution};
+use crate::tile::Tiles;
+
+mod tiles;
 
 /// An open database.
 #[derive(Clone, Debug)]
@@ -111,6 +116,8 @@ impl Store {
         if live != applied.live {
             return Err(StoreError::Damaged(format!("{:?} open records expected, {live:?} found", applied.live)));
         }
+        // What an older build left has no tree; it is made anew from the journal like anything else that is missing.
+        Tiles::of(applied.last.seq + 1, |row, length| self.row(row, length))?;
         Ok(Some((applied, book)))
     }
 
@@ -124,9 +131,10 @@ impl Store {
         let mut batch = Batch::default();
         let count = entries.clone().count();
         put_blocks(&mut batch, entries.clone());
-        for (key, places) in index::places(entries.clone()).into_iter().chain(group::places(entries)) {
+        for (key, places) in index::places(entries.clone()).into_iter().chain(group::places(entries.clone())) {
             batch.insert(key, places);
         }
+        self.put_tiles(&mut batch, applied.last.seq + 1 - count as u64, entries)?;
         put_views(&mut batch, changes)?;
         batch.insert(b"m", encode(applied)?);
         guarded(|| self.db.apply_batch(batch))?;

@@ -1,8 +1,9 @@
 //! Verification: walks a journal with nothing but the files, and says where it first breaks.
 //!
 //! Takes no lock, opens no database, writes nothing. A chain shows every change inside it; that its end is missing, or
-//! that all of it was written anew, shows only against a head known from elsewhere.
+//! that all of it was written anew, shows only against a checkpoint, and for sure only against one kept elsewhere.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,9 +11,13 @@ use jiff::Timestamp;
 use jiff::tz::Offset;
 
 use crate::chain::{Entry, Flaw, Link, MAX_LINE, Walker};
+use crate::checkpoint::Checkpoint;
 use crate::event::Event;
+use crate::evidence::keys::Keys;
 use crate::home::Home;
 use crate::journal::{self, Piece, Position, Reader};
+use crate::note::Note;
+use crate::tree::{Edge, Hash};
 
 /// What a whole journal turned out to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +37,35 @@ pub struct Verified {
 /// Where and why a journal does not verify.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
+    /// A checkpoint is not one of this ledger.
+    #[error("the checkpoint is not one of this ledger: {why}")]
+    Checkpoint {
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Entries that a checkpoint was made of are not there.
+    #[error(
+        "the checkpoint is of {claimed} entries but the journal has {found}: entries {found} to {} are missing; restore \
+         the journal from a copy", .claimed - 1
+    )]
+    Cut {
+        /// Entries there once were.
+        claimed: u64,
+        /// Entries there are.
+        found: u64,
+    },
+    /// The entries are not those that a checkpoint was made of.
+    #[error(
+        "the first {size} entries have root `{found}` but the checkpoint says `{claimed}`: the journal was rewritten"
+    )]
+    Rewritten {
+        /// Entries the checkpoint is of.
+        size: u64,
+        /// Their root in the checkpoint.
+        claimed: Hash,
+        /// Their root now.
+        found: Hash,
+    },
     /// An entry does not follow from the one before it.
     #[error("`{}` line {line}: entry {seq} {flaw}; restore the journal from a copy", .file.display())]
     Broken {
@@ -77,12 +111,62 @@ pub enum VerifyError {
     },
 }
 
+/// Checkpoints, and what the entries amount to where each of them was made.
+#[derive(Debug, Default)]
+struct Claims {
+    edge: Edge,
+    keys: Keys,
+    /// By size: the notes of it, and the root the entries have there.
+    sizes: BTreeMap<u64, (Vec<Note>, Option<Hash>)>,
+}
+
 /// A walk along the journal on disk: the reader's lines checked by the walker.
 #[derive(Debug)]
 pub(crate) struct Walk {
     dir: PathBuf,
     reader: Reader,
     walker: Walker,
+}
+
+// === impl Claims ===
+
+impl Claims {
+    fn add(&mut self, note: Note) -> Result<(), VerifyError> {
+        let size = Checkpoint::of(&note).map_err(|error| VerifyError::Checkpoint { why: error.to_string() })?.size;
+        self.sizes.entry(size).or_default().0.push(note);
+        Ok(())
+    }
+
+    fn take(&mut self, entry: &Entry) {
+        self.edge.push(Hash::of_leaf(entry.line.as_bytes()));
+        // A rotation that is not right names no key, and what it signs is then of nobody known.
+        drop(self.keys.take(&entry.event));
+        if let Some((_, root)) = self.sizes.get_mut(&self.edge.size()) {
+            *root = Some(self.edge.root());
+        }
+    }
+
+    fn check(&self, verified: &Verified) -> Result<(), VerifyError> {
+        for (size, (notes, found)) in &self.sizes {
+            for note in notes {
+                let claimed =
+                    Checkpoint::of(note).map_err(|error| VerifyError::Checkpoint { why: error.to_string() })?;
+                if claimed.origin != verified.origin || !self.keys.known().iter().any(|key| note.verify(key).is_ok()) {
+                    let why =
+                        format!("it is of `{}`, signed by none of the keys of `{}`", claimed.origin, verified.origin);
+                    return Err(VerifyError::Checkpoint { why });
+                }
+                match found {
+                    None => return Err(VerifyError::Cut { claimed: *size, found: verified.entries }),
+                    Some(found) if *found != claimed.root => {
+                        return Err(VerifyError::Rewritten { size: *size, claimed: claimed.root, found: *found });
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 // === impl Walk ===
@@ -142,16 +226,36 @@ impl Walk {
     }
 }
 
-/// Verifies the whole journal of a data directory, from entry 0 to its end.
+/// Verifies the whole journal of a data directory, from entry 0 to its end, and against its newest checkpoint.
 pub fn verify(dir: &Path) -> Result<Verified, VerifyError> {
-    match survey(&Home::new(dir).events(), u64::MAX)? {
-        (verified, None) => Ok(verified),
-        (_, Some(torn)) => Err(torn),
+    verify_against(dir, &[])
+}
+
+/// [`verify`], and against checkpoints that somebody kept elsewhere.
+pub fn verify_against(dir: &Path, held: &[Note]) -> Result<Verified, VerifyError> {
+    let home = Home::new(dir);
+    let mut claims = Claims::default();
+    if let Ok(bytes) = std::fs::read(home.newest()) {
+        let own = Note::parse(&bytes).map_err(|error| VerifyError::Checkpoint { why: error.to_string() })?;
+        claims.add(own)?;
     }
+    held.iter().try_for_each(|note| claims.add(note.clone()))?;
+    let (verified, torn) = survey_each(&home.events(), u64::MAX, |entry| claims.take(entry))?;
+    claims.check(&verified)?;
+    torn.map_or(Ok(verified), Err)
 }
 
 /// Verifies up to entry `until`. A torn line at the very end, as a crash leaves it, is given beside the result.
 pub(crate) fn survey(events: &Path, until: u64) -> Result<(Verified, Option<VerifyError>), VerifyError> {
+    survey_each(events, until, |_| {})
+}
+
+/// [`survey`], with every entry shown to `visit`.
+fn survey_each(
+    events: &Path,
+    until: u64,
+    mut visit: impl FnMut(&Entry),
+) -> Result<(Verified, Option<VerifyError>), VerifyError> {
     let mut walk = Walk::from_start(events)?;
     let (first, _) = walk.step()?.ok_or(VerifyError::Empty { dir: events.to_owned() })?;
     let mut verified = Verified {
@@ -161,12 +265,14 @@ pub(crate) fn survey(events: &Path, until: u64) -> Result<(Verified, Option<Veri
         last_ts: first.event.ts,
         origin: origin_of(&first.event),
     };
+    visit(&first);
     while verified.entries <= until {
         match walk.step() {
             Err(torn @ VerifyError::Torn { .. }) if walk.in_last_file() => return Ok((verified, Some(torn))),
             Err(error) => return Err(error),
             Ok(None) => break,
             Ok(Some((entry, _))) => {
+                visit(&entry);
                 verified.entries += 1;
                 verified.head_hash = entry.event.entry_hash;
                 verified.last_ts = entry.event.ts;

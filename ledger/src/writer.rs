@@ -231,6 +231,7 @@ mod tests {
     use super::*;
     use crate::event::Draft;
     use crate::handle::{Ledger, Options};
+    use crate::home::Home;
     use crate::kind::EventType;
     use crate::open::{self, Opened};
 
@@ -246,9 +247,9 @@ mod tests {
 
     fn writer(dir: &Path) -> (Writer, SyncSender<Message>, Arc<Shared>) {
         Ledger::create(dir, "example.com/test").unwrap();
-        let Opened { lock, store, book, head, journal, .. } = open::open(dir).unwrap();
+        let Opened { lock, store, book, head, journal, checkpoints, .. } = open::open(&Home::new(dir)).unwrap();
         let (sender, receiver) = sync_channel(64);
-        let shared = Arc::new(Shared::new(lock, store, book, head));
+        let shared = Arc::new(Shared::new(lock, store, book, head, checkpoints));
         (Writer::new(Arc::clone(&shared), receiver, journal, Space::new(dir.to_owned(), 0)), sender, shared)
     }
 
@@ -301,9 +302,9 @@ mod tests {
         drop(queue);
         writer.run();
         assert_eq!(shared.read(|published| published.fresh.len()), 1);
-        let step = shared.backlog.next().unwrap();
+        let step = shared.backlog.next(None).step.unwrap();
         assert_eq!((step.applied.last.seq, step.entries), (2, 2));
-        assert!(shared.backlog.next().is_none());
+        assert!(shared.backlog.next(None).ended);
     }
 
     #[test]

@@ -19,7 +19,7 @@ const RESTARTS: [fn(&Path, Ledger); 4] = [
     |_, ledger| ledger.latch("the test says so"),
     |dir, ledger| {
         ledger.close().unwrap();
-        drop(ledger::rebuild(dir).unwrap());
+        drop(ledger::rebuild(dir, None).unwrap());
     },
     |dir, ledger| {
         ledger.close().unwrap();

@@ -222,13 +222,13 @@ fn a_lost_or_damaged_index_is_rebuilt() {
 fn a_rebuild_verifies_first() {
     let (_home, dir) = closed_ledger();
     let before = verify(&dir).unwrap();
-    assert_eq!(rebuild(&dir).unwrap(), before);
+    assert_eq!(rebuild(&dir, None).unwrap(), before);
     check_views(&open(&dir).unwrap());
 
     let file = day_file(&dir);
     let intact = fs::read_to_string(&file).unwrap();
     fs::write(&file, intact.replacen("crawler", "Crawler", 1)).unwrap();
-    assert!(matches!(rebuild(&dir), Err(OpenError::Verify(VerifyError::Broken { seq: 1, .. }))));
+    assert!(matches!(rebuild(&dir, None), Err(OpenError::Verify(VerifyError::Broken { seq: 1, .. }))));
     assert!(dir.join("ledger").exists(), "the index is kept until the journal verifies");
 }
 
@@ -276,9 +276,11 @@ fn another_ledger_in_the_same_place_is_refused() {
     let (_other_home, other) = closed_ledger();
     fs::remove_dir_all(dir.join("events")).unwrap();
     fs::rename(other.join("events"), dir.join("events")).unwrap();
+    assert!(matches!(open(&dir), Err(OpenError::Mismatch { .. })));
+    fs::remove_dir_all(dir.join("ledger")).unwrap();
     assert!(matches!(open(&dir), Err(OpenError::ForeignKey { .. })));
     fs::copy(other.join("keys/ledger.key"), dir.join("keys/ledger.key")).unwrap();
-    assert!(matches!(open(&dir), Err(OpenError::Mismatch { .. })));
+    assert!(matches!(open(&dir), Err(OpenError::Checkpoint { .. })));
 }
 
 #[test]
@@ -321,7 +323,7 @@ fn a_second_opening_is_refused_while_the_first_lasts() {
     let (_home, dir) = closed_ledger();
     let first = open(&dir).unwrap();
     assert!(matches!(open(&dir), Err(OpenError::Locked { .. })));
-    assert!(matches!(rebuild(&dir), Err(OpenError::Locked { .. })));
+    assert!(matches!(rebuild(&dir, None), Err(OpenError::Locked { .. })));
     drop(first);
     assert!(open(&dir).is_ok());
 }

@@ -143,7 +143,11 @@ fn verify_files(days: &[(&str, &Vec<Vec<u8>>)]) -> Result<Verified, VerifyError>
 fn seq_of(error: &VerifyError) -> Option<u64> {
     match error {
         VerifyError::Broken { seq, .. } | VerifyError::Torn { seq, .. } => Some(*seq),
-        VerifyError::Empty { .. } | VerifyError::Read { .. } => None,
+        VerifyError::Checkpoint { .. }
+        | VerifyError::Cut { .. }
+        | VerifyError::Empty { .. }
+        | VerifyError::Read { .. }
+        | VerifyError::Rewritten { .. } => None,
     }
 }
 

@@ -62,6 +62,8 @@ codes! {
     BadZone = "bad_zone",
     /// A variable of the environment that is no value for its setting.
     BadVariable = "bad_variable",
+    /// Somebody who is to be shown checkpoints of the ledger and cannot be reached as it is written.
+    BadWitness = "bad_witness",
     /// The file begins with a byte order mark.
     ByteOrderMark = "byte_order_mark",
     /// Of another system: it means something else here.

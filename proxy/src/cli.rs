@@ -23,6 +23,7 @@ mod policy;
 mod schema;
 mod standing;
 mod start;
+mod witness;
 
 /// An enforcing proxy for AI agents: no writ, no write.
 #[derive(Parser)]
@@ -121,6 +122,8 @@ enum Command {
     Export(evidence::Export),
     /// Check evidence, without a gate
     Verify(evidence::Verify),
+    /// Cosign the checkpoints of ledgers elsewhere (C2SP tlog-witness)
+    Witness(witness::Serve),
     /// The certificate authority that clients have to trust
     Ca {
         #[command(subcommand)]
@@ -319,8 +322,23 @@ enum LedgerCommand {
     Head,
     /// Print the public key that evidence is signed with; give it to auditors
     Key,
-    /// Verify the whole chain; works beside a running gate
-    Verify,
+    /// Sign with a new key from now on; the rotation is recorded, signed by the old key and the new one
+    RotateKey,
+    /// Print the newest checkpoint with its cosignatures; a copy kept elsewhere shows later what was lost or rewritten
+    Checkpoint,
+    /// Print the proof that an entry is in the ledger
+    Proof {
+        /// Number of the entry
+        seq: u64,
+    },
+    /// Verify the whole chain and the newest checkpoint; works beside a running gate
+    Verify {
+        /// A checkpoint kept elsewhere; may be given more than once
+        #[arg(long = "checkpoint")]
+        checkpoints: Vec<PathBuf>,
+    },
+    /// Pack the journal's files of closed days; works beside a running gate, and everything reads them as before
+    Archive,
     /// Verify, then build the database anew from the journal; the gate must be stopped
     Rebuild,
 }
@@ -340,6 +358,15 @@ struct LedgerTail {
     /// Only of this intent
     #[arg(long)]
     intent: Option<String>,
+    /// Only for this destination
+    #[arg(long)]
+    destination: Option<String>,
+    /// Only about this request, `corr_…`
+    #[arg(long)]
+    correlation: Option<String>,
+    /// Only of this run
+    #[arg(long)]
+    run: Option<String>,
     /// At most this many
     #[arg(long, short = 'n', default_value_t = 20)]
     limit: usize,
@@ -445,6 +472,7 @@ fn run(home: Result<Home>, json: bool, command: Command) -> Result<Exit> {
             Command::Ledger { what } => ledger::run(home?, &what, json).await,
             Command::Export(what) => evidence::export(home?, &what).await,
             Command::Verify(what) => evidence::verify(&what, json),
+            Command::Witness(what) => witness::serve(&what).await,
             Command::Ca { what: CaCommand::Export } => look::export_ca(&home?),
             Command::Credentials { what } => credentials::run(home?, &what, json).await,
         }

@@ -20,6 +20,7 @@ use vault::{ProviderSettings, Providers};
 use crate::home::Home;
 use crate::limits::Limits;
 use crate::routes::{RawReverse, Reverse};
+use crate::witness::{RawWitness, Witness};
 
 /// Everything the gate was told, checked.
 #[derive(Debug)]
@@ -46,6 +47,10 @@ pub struct Config {
     pub providers: Providers,
     /// `host:port` → the address to dial in its place.
     pub connect_to: BTreeMap<String, SocketAddr>,
+    /// File of the ledger's signing key, if it is not in the data directory.
+    pub ledger_key: Option<PathBuf>,
+    /// Who is shown each checkpoint of the ledger.
+    pub witnesses: Vec<Witness>,
 }
 
 #[derive(Debug, Deserialize, Default, JsonSchema)]
@@ -58,6 +63,14 @@ pub(crate) struct RawConfig {
     answers: RawAnswers,
     providers: BTreeMap<String, ProviderSettings>,
     upstream: RawUpstream,
+    ledger: RawLedger,
+    witnesses: Vec<RawWitness>,
+}
+
+#[derive(Debug, Deserialize, Default, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct RawLedger {
+    key: Option<PathBuf>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -116,6 +129,7 @@ impl Config {
             }
             Providers::default()
         });
+        let witnesses = witnesses(raw.witnesses, &mut found);
         // Nobody wants a secret here, and somebody may have written one.
         faults.extend(found.into_vec().into_iter().map(Fault::without_snippet));
         let config = Config {
@@ -130,6 +144,8 @@ impl Config {
             roots: raw.upstream.roots,
             providers,
             connect_to: raw.upstream.connect_to,
+            ledger_key: raw.ledger.key,
+            witnesses,
         };
         (config, faults)
     }
@@ -164,6 +180,19 @@ fn reverse_door(address: Option<SocketAddr>, raw: Option<RawReverse>) -> Result<
     }
 }
 
+fn witnesses(raw: Vec<RawWitness>, faults: &mut Faults<'_>) -> Vec<Witness> {
+    let mut witnesses = Vec::new();
+    for (at, raw) in raw.into_iter().enumerate() {
+        match Witness::try_from(raw) {
+            Err(error) => {
+                faults.tell(&[Step::Key("witnesses"), Step::Item(at)], Code::BadWitness, &format!("{error:#}"))
+            }
+            Ok(witness) => witnesses.push(witness),
+        }
+    }
+    witnesses
+}
+
 fn check_doors(doors: &RawDoors, reverse: Option<&Reverse>, faults: &mut Faults<'_>) {
     let mut taken = vec![("forward", doors.forward), ("operator", doors.operator)];
     taken.extend(reverse.map(|reverse| ("reverse", reverse.address)));
@@ -189,6 +218,7 @@ fn read_config(path: &Path, variable: impl Fn(&str) -> Option<String>, faults: &
     overlay("WRIT_ANSWERS_HOLD_STATUS", &variable, &mut raw.answers.hold_status, faults);
     raw.environment = variable("WRIT_ENVIRONMENT").or(raw.environment);
     raw.answers.public_url = variable("WRIT_ANSWERS_PUBLIC_URL").or(raw.answers.public_url);
+    raw.ledger.key = variable("WRIT_LEDGER_KEY").map(PathBuf::from).or(raw.ledger.key);
     raw.upstream.roots = variable("WRIT_UPSTREAM_ROOTS").map(PathBuf::from).or(raw.upstream.roots);
     for (name, _) in Limits::TABLE {
         let key = format!("WRIT_LIMITS_{}", name.to_ascii_uppercase());

@@ -17,6 +17,7 @@ use vault::Vault;
 
 use crate::access_tokens::Tokens;
 use crate::config::Config;
+use crate::downtime;
 use crate::flood::Refusals;
 use crate::hold;
 use crate::limits::Limits;
@@ -28,6 +29,7 @@ use crate::principal::{Kind, Principals, Standing};
 use crate::record;
 use crate::rulebook::{Rulebook, Traces};
 use crate::shares::Shares;
+use crate::witness;
 
 /// Everything a request needs. One for the process; shared by all doors.
 #[derive(Debug)]
@@ -94,7 +96,12 @@ impl Gate {
         let principals = Principals::open(&known)?;
         let queue = Limits::size(limits.ledger_queue);
         let options = Options { dir: data, queue, reserve_bytes: limits.reserve_bytes };
-        let ledger = tokio::task::spawn_blocking(move || Ledger::open(options)).await??;
+        let (witnesses, key) = (config.witnesses.clone(), config.ledger_key.clone());
+        let opened = tokio::task::spawn_blocking(move || {
+            let ledger = Ledger::open_with_key(options, key.as_deref())?;
+            witness::compare(&ledger, &witnesses).map(|()| ledger)
+        });
+        let ledger = opened.await??;
         verify_all(&ledger).await?;
         tighten(&principals, &ledger);
         let sealed = open_sealed(&config, &limits)?;
@@ -281,6 +288,9 @@ impl Gate {
     }
 
     async fn record_start(&self) -> Result<()> {
+        if let Some(gap) = downtime::gap(&self.ledger)? {
+            self.ledger.append(vec![gap]).await.context("the time without a gate could not be recorded")?;
+        }
         let started = Draft::new(EventType::GateStarted)
             .with("version", env!("CARGO_PKG_VERSION"))
             .with("ca_fingerprint", self.issuer.root().fingerprint());

@@ -14,7 +14,7 @@ use crate::gate::Gate;
 use crate::home::Home;
 use crate::rulebook::Rulebook;
 use crate::setup::{self, FIRST_AGENT};
-use crate::{listen, operator};
+use crate::{listen, operator, witness};
 
 /// A gate with its doors open.
 #[derive(Debug)]
@@ -87,6 +87,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let own = [forward_at, operator_at].into_iter().chain(reverse_at).collect();
     let gate = Gate::open(config, own).await?;
     gate.start_background();
+    witness::start(&gate)?;
     let room = listen::room(&gate);
     tokio::spawn(listen::forward(Arc::clone(&gate), forward, Arc::clone(&room)));
     if let Some((listener, door)) = reverse {

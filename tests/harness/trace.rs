@@ -31,10 +31,10 @@ pub(crate) fn skip(why: &str) {
     eprintln!("skipped: {why}");
 }
 
-/// How many entries a gate records while it starts. Each of them is synced by itself, so this is also how often its
-/// writer calls `fdatasync` before the first request.
+/// How many entries a gate records when it starts again. Each of them is synced by itself, so this is also how often its
+/// writer calls `fdatasync` before the first request. `gate` was started once: the next start records the gap as well.
 pub(crate) fn entries_at_start(gate: &Gate) -> usize {
     let events = gate.events();
     let started = events.iter().rposition(|event| event["type"] == "gate.started").unwrap();
-    events.len() - started
+    events.len() - started + 1
 }

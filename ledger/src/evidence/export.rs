@@ -1,28 +1,33 @@
-//! Making a bundle: the entries of a scope, what they need to be checked, and the proof that they are in the ledger.
+//! Making evidence: the entries of a scope, what they need to be checked, and the proof that they are in the ledger.
 //!
-//! Writes nothing to the ledger. The same scope at the same size gives the same bytes.
+//! Writes no entry. The same scope gives the same bytes as long as nothing new belongs to it: the checkpoint is the first
+//! that was made of all its entries, and not the newest.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write};
 
 use crc32fast::Hasher;
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use sha2::{Digest, Sha256};
 
 use super::Scope;
 use super::archive::{ArchiveError, Builder};
 use super::bundle;
+use super::capsule;
 use super::lives::Lives;
 use super::manifest::{Entries, FileDigest, Manifest, SCHEMA};
+use super::select::{Selection, select, visit};
 use super::summary::Tally;
-use crate::chain::{self, Flaw};
+use crate::append::AppendError;
+use crate::chain::Flaw;
 use crate::checkpoint::Checkpoint;
-use crate::event::{Event, sha256_hex};
+use crate::checkpoints::MakeError;
+use crate::event::sha256_hex;
 use crate::handle::Ledger;
-use crate::kind::{EventType, Kind};
-use crate::note::{Note, NoteError, Signer};
+use crate::note::{Note, NoteError};
 use crate::query::{Query, ReadError};
-use crate::tree::{self, Hash, Node};
+use crate::store::StoreError;
+use crate::tree;
 
 /// What to export.
 #[derive(Clone, Debug, Default)]
@@ -33,12 +38,26 @@ pub struct Order {
     pub held: Option<Note>,
 }
 
-/// Why a bundle cannot be made.
+/// Why evidence cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
+    /// The ledger is closed.
+    #[error(transparent)]
+    Closed(#[from] AppendError),
+    /// An entry cannot be what was once written.
+    #[error("entry {seq} {flaw}; run `writ ledger verify`")]
+    Entry {
+        /// Its number.
+        seq: u64,
+        /// What is wrong with it.
+        flaw: Flaw,
+    },
     /// The checkpoint given is not one of this ledger.
     #[error("the checkpoint cannot be continued: {0}")]
-    Held(#[from] NoteError),
+    Held(NoteError),
+    /// A checkpoint of this ledger cannot be used.
+    #[error("{0}; run `writ ledger verify`")]
+    Make(String),
     /// The checkpoint given is newer than the ledger.
     #[error(
         "the checkpoint is of {held} entries, the ledger has {size}; it is of another ledger, or this one lost entries"
@@ -55,14 +74,6 @@ pub enum ExportError {
     /// The ledger cannot be read.
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// An entry cannot be what was once written.
-    #[error("entry {seq} {flaw}; run `writ ledger verify`")]
-    Entry {
-        /// Its number.
-        seq: u64,
-        /// What is wrong with it.
-        flaw: Flaw,
-    },
     /// The bundle would be larger than an archive can be, or a part of it than a verifier takes.
     #[error("the bundle cannot be made: {0}")]
     TooLarge(String),
@@ -71,19 +82,21 @@ pub enum ExportError {
     Write(#[from] io::Error),
 }
 
-/// The entries of a bundle and the hashes around them.
-struct Choice {
+/// A bundle gathered, all but its lines in memory.
+#[derive(Debug)]
+pub struct Bundle<'a> {
+    ledger: &'a Ledger,
     seqs: Vec<u64>,
-    leaves: Vec<Hash>,
+    content: Content,
+    files: BTreeMap<String, Vec<u8>>,
 }
 
-/// What an entry has to have in common with those inside the scope to be context.
-#[derive(Default)]
-struct Common {
-    agents: BTreeSet<String>,
-    ids: BTreeSet<String>,
-    first: Option<u64>,
-    last: u64,
+/// The entries of a scope, and the checkpoint they are proved to be in.
+struct Choice<'a> {
+    ledger: &'a Ledger,
+    seqs: Vec<u64>,
+    note: Note,
+    checkpoint: Checkpoint,
 }
 
 /// `events.jsonl` before it is written: digests, and what its lines amount to.
@@ -98,53 +111,91 @@ struct Content {
     named: BTreeSet<String>,
 }
 
-/// A bundle gathered, all but its lines in memory.
-#[derive(Debug)]
-pub struct Bundle<'a> {
-    ledger: &'a Ledger,
-    seqs: Vec<u64>,
-    content: Content,
-    files: BTreeMap<String, Vec<u8>>,
+// === impl Ledger ===
+
+impl Ledger {
+    /// The proof of one entry, as <https://c2sp.org/tlog-proof>; `None` if it does not exist. Blocks.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    pub fn proof(&self, seq: u64) -> Result<Option<String>, ExportError> {
+        self.checkpointed_blocking()?;
+        let query = Query { after: seq.checked_sub(1), limit: 1, ..Query::default() };
+        let Some(line) = self.events(&query)?.pop().filter(|_| seq <= self.head().seq) else { return Ok(None) };
+        let note = self.shared().checkpoints.covering(&self.shared().store, seq + 1)?;
+        let size = Checkpoint::of(&note).map_err(MakeError::Note)?.size;
+        let path = tree::inclusion(seq, size, |node| self.shared().store.node(node))?;
+        let path: String = path.iter().map(|hash| format!("{hash}\n")).collect();
+        let extra = BASE64.encode(line.as_bytes());
+        Ok(Some(format!("c2sp.org/tlog-proof@v1\nextra {extra}\nindex {seq}\n{path}\n{note}")))
+    }
+
+    /// The proof that the newest checkpoint continues the tree of `old` entries (RFC 6962, 2.1.2), and that checkpoint;
+    /// `None` if it has fewer.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    pub fn consistency(&self, old: u64) -> Result<Option<(Vec<tree::Hash>, Note)>, ExportError> {
+        let note = self.checkpoint();
+        let size = Checkpoint::of(&note).map_err(MakeError::Note)?.size;
+        if old > size {
+            return Ok(None);
+        }
+        let proof = tree::consistency(old, size, |node| self.shared().store.node(node))?;
+        Ok(Some((proof, note)))
+    }
+
+    /// What was recorded inside a scope, as one JSON file in the shape `proofguard-1.0`. Blocks.
+    ///
+    /// # Errors
+    /// [`ExportError`].
+    pub fn capsule(&self, scope: &Scope) -> Result<String, ExportError> {
+        let choice = Choice::of(self, scope)?;
+        let mut events = Vec::new();
+        visit(self, choice.seqs.iter().copied(), &mut |event, _| {
+            events.push(event.clone());
+            Ok(())
+        })?;
+        let cover = String::from_utf8_lossy(&choice.cover()?).into_owned();
+        let frame = capsule::Frame { checkpoint: choice.note.to_string(), cover, scope: scope.clone() };
+        Ok(capsule::text(&capsule::make(events.into_iter(), &frame)))
+    }
 }
 
 // === impl Bundle ===
 
 impl<'a> Bundle<'a> {
-    /// Gathers what was recorded so far inside the scope.
+    /// Gathers what was recorded so far inside the scope. Blocks.
     ///
     /// # Errors
     /// [`ExportError`].
-    pub fn gather(ledger: &'a Ledger, signer: &Signer, order: &Order) -> Result<Bundle<'a>, ExportError> {
-        let head = ledger.head();
-        let size = head.seq + 1;
-        let choice = choose(ledger, &order.scope, size)?;
-        let root = tree::root(size, |node| Ok::<Hash, ExportError>(choice.node(node)))?;
-        let checkpoint = Checkpoint { origin: head.origin, size, root };
+    pub fn gather(ledger: &'a Ledger, order: &Order) -> Result<Bundle<'a>, ExportError> {
+        let choice = Choice::of(ledger, &order.scope)?;
         let content = Content::of(ledger, &choice.seqs, &order.scope)?;
-        let note = Note::signed(checkpoint.text(), signer, 0);
         let mut files = BTreeMap::from([
-            (bundle::CHECKPOINT.to_owned(), note.to_string().into_bytes()),
-            (bundle::COVER.to_owned(), choice.cover(size)),
+            (bundle::CHECKPOINT.to_owned(), choice.note.to_string().into_bytes()),
+            (bundle::COVER.to_owned(), choice.cover()?),
             (bundle::VERIFY.to_owned(), include_bytes!("VERIFY.md").to_vec()),
         ]);
         if let Some(held) = &order.held {
-            files.insert(bundle::CONSISTENCY.to_owned(), choice.consistency(held, size)?);
+            files.insert(bundle::CONSISTENCY.to_owned(), choice.consistency(held)?);
         }
         let missing = texts(ledger, &content.named, &mut files);
+        let Choice { seqs, checkpoint, .. } = choice;
         let manifest = Manifest {
             entries: content.entries,
             files: BTreeMap::new(),
-            key: signer.verifier().to_string(),
+            key: ledger.key().to_string(),
             missing,
             open: content.lives.open(),
             origin: checkpoint.origin,
-            root: root.to_string(),
+            root: checkpoint.root.to_string(),
             schema: SCHEMA.to_owned(),
             scope: order.scope.clone(),
-            size,
+            size: checkpoint.size,
         };
-        describe(manifest, &content, &mut files, signer)?;
-        Ok(Bundle { ledger, seqs: choice.seqs, content, files })
+        describe(ledger, manifest, &content, &mut files)?;
+        Ok(Bundle { ledger, seqs, content, files })
     }
 
     /// Writes it.
@@ -159,7 +210,7 @@ impl<'a> Bundle<'a> {
         for (name, bytes) in members {
             if name == bundle::EVENTS {
                 let body = builder.start(name, self.content.crc, self.content.size)?;
-                runs(self.ledger, &self.seqs, &mut |_, line| Ok(writeln!(body, "{line}")?))?;
+                visit(self.ledger, self.seqs.iter().copied(), &mut |_, line| Ok(writeln!(body, "{line}")?))?;
             } else {
                 builder.add(name, bytes)?;
             }
@@ -170,10 +221,10 @@ impl<'a> Bundle<'a> {
 
 /// Adds what is derived from the rest: the summaries, the manifest, its signature, the checksums.
 fn describe(
+    ledger: &Ledger,
     mut manifest: Manifest,
     content: &Content,
     files: &mut BTreeMap<String, Vec<u8>>,
-    signer: &Signer,
 ) -> Result<(), ExportError> {
     let unwritable = |error: serde_json::Error| ExportError::TooLarge(error.to_string());
     let summary = content.tally.finish(&manifest, content.lives.correlations());
@@ -185,7 +236,7 @@ fn describe(
     let events = FileDigest { bytes: u64::from(content.size), sha256: content.sha256.clone() };
     manifest.files.insert(bundle::EVENTS.to_owned(), events);
     let bytes = manifest.to_bytes().map_err(unwritable)?;
-    let signature = signer.sign_bytes(&bytes).to_vec();
+    let signature = ledger.shared().checkpoints.sign(&bytes).to_vec();
     files.insert(bundle::CHECKSUMS.to_owned(), bundle::checksums(&manifest, &bytes, &signature).into_bytes());
     files.insert(bundle::MANIFEST.to_owned(), bytes);
     files.insert(bundle::SIGNATURE.to_owned(), signature);
@@ -193,31 +244,6 @@ fn describe(
         None => Ok(()),
         Some((name, _)) => Err(ExportError::TooLarge(format!("`{name}` would be larger than 8 MiB; narrow the scope"))),
     }
-}
-
-/// The entries inside the scope and those without which they cannot be checked.
-fn choose(ledger: &Ledger, scope: &Scope, size: u64) -> Result<Choice, ExportError> {
-    let mut common = Common::default();
-    let mut leaves = Vec::new();
-    each(ledger, 0, size, &mut |event, line| {
-        leaves.push(Hash::of_leaf(line.as_bytes()));
-        if scope.holds(event) {
-            common.take(event);
-        }
-        Ok(())
-    })?;
-    let first = common.first.ok_or(ExportError::Nothing)?;
-    // Beside a scope of time alone its neighbours show that nothing at its ends is left out.
-    let around = if scope.is_of_time_alone() { first.saturating_sub(1)..=common.last + 1 } else { first..=common.last };
-    let mut seqs = Vec::new();
-    each(ledger, 0, size, &mut |event, _| {
-        let beside = scope.is_of_time_alone() && around.contains(&event.seq);
-        if beside || scope.holds(event) || common.concerns(event) {
-            seqs.push(event.seq);
-        }
-        Ok(())
-    })?;
-    Ok(Choice { seqs, leaves })
 }
 
 /// The texts that events name go into `files`; gives the names of those that are not there any more.
@@ -234,90 +260,48 @@ fn texts(ledger: &Ledger, named: &BTreeSet<String>, files: &mut BTreeMap<String,
     missing
 }
 
-/// Visits chosen entries in order.
-fn runs(ledger: &Ledger, seqs: &[u64], visit: Visit<'_>) -> Result<(), ExportError> {
-    for run in seqs.chunk_by(|a, b| a + 1 == *b) {
-        if let (Some(first), Some(last)) = (run.first(), run.last()) {
-            each(ledger, *first, last + 1, visit)?;
-        }
-    }
-    Ok(())
-}
-
-/// Visits the entries from `start` to before `end`.
-fn each(ledger: &Ledger, start: u64, end: u64, visit: Visit<'_>) -> Result<(), ExportError> {
-    let mut next = start;
-    while next < end {
-        let limit = usize::try_from(end - next).unwrap_or(PAGE).min(PAGE);
-        let lines = ledger.events(&Query { after: next.checked_sub(1), limit, ..Query::default() })?;
-        if lines.is_empty() {
-            return Err(ExportError::Entry { seq: next, flaw: Flaw::Malformed { detail: "it is missing".to_owned() } });
-        }
-        for line in lines {
-            let event = chain::parse(&line).map_err(|flaw| ExportError::Entry { seq: next, flaw })?;
-            visit(&event, &line)?;
-            next += 1;
-        }
-    }
-    Ok(())
-}
-
-type Visit<'a> = &'a mut dyn FnMut(&Event, &str) -> Result<(), ExportError>;
-
 // === impl Choice ===
 
-impl Choice {
-    fn node(&self, node: Node) -> Hash {
-        let start = usize::try_from(node.index << node.height).unwrap_or(usize::MAX);
-        let end = start.saturating_add(1 << node.height);
-        let mut edge = tree::Edge::default();
-        self.leaves.get(start..end).unwrap_or_default().iter().for_each(|leaf| edge.push(*leaf));
-        edge.root()
+impl<'a> Choice<'a> {
+    fn of(ledger: &'a Ledger, scope: &Scope) -> Result<Choice<'a>, ExportError> {
+        ledger.checkpointed_blocking()?;
+        let checkpoints = &ledger.shared().checkpoints;
+        let newest = checkpoints.newest();
+        let bound = Checkpoint::of(&newest).map_err(MakeError::Note)?.size;
+        let Selection { seqs, reaches_end } = select(ledger, scope, bound)?;
+        let covered = seqs.last().map_or(bound, |last| last + 1);
+        // Whether more fits a scope that reaches the end shows only in the tree that ends there.
+        let note = match reaches_end && scope.is_of_time_alone() {
+            true => newest,
+            false => checkpoints.covering(&ledger.shared().store, covered)?,
+        };
+        let checkpoint = Checkpoint::of(&note).map_err(MakeError::Note)?;
+        Ok(Choice { ledger, seqs, note, checkpoint })
     }
 
     /// The cover of the chosen entries.
-    fn cover(&self, size: u64) -> Vec<u8> {
+    fn cover(&self) -> Result<Vec<u8>, ExportError> {
         let mut at = 0;
         let mut text = String::new();
-        for seq in self.seqs.iter().copied().chain([size]) {
-            text.push_str(&self.gap(at, seq));
+        for seq in self.seqs.iter().copied().chain([self.checkpoint.size]) {
+            text.push_str(&self.gap(at, seq)?);
             at = seq + 1;
         }
-        text.into_bytes()
+        Ok(text.into_bytes())
     }
 
-    fn gap(&self, start: u64, end: u64) -> String {
-        tree::gap(start, end).map(|node| format!("{}\n", self.node(node))).collect()
+    fn gap(&self, start: u64, end: u64) -> Result<String, ExportError> {
+        let store = &self.ledger.shared().store;
+        tree::gap(start, end).map(|node| Ok(format!("{}\n", store.node(node)?))).collect()
     }
 
     /// What shows that the ledger continues a checkpoint.
-    fn consistency(&self, held: &Note, size: u64) -> Result<Vec<u8>, ExportError> {
-        let old = Checkpoint::of(held)?.size;
+    fn consistency(&self, held: &Note) -> Result<Vec<u8>, ExportError> {
+        let (old, size) = (Checkpoint::of(held).map_err(ExportError::Held)?.size, self.checkpoint.size);
         if old > size {
             return Err(ExportError::Newer { held: old, size });
         }
-        Ok(format!("old {old}\n{}{}", self.gap(0, old), self.gap(old, size)).into_bytes())
-    }
-}
-
-// === impl Common ===
-
-impl Common {
-    /// Takes an event inside the scope.
-    fn take(&mut self, event: &Event) {
-        self.agents.extend(event.agent_id.clone());
-        self.ids.extend([&event.correlation_id, &event.intent_id].into_iter().flatten().cloned());
-        self.first.get_or_insert(event.seq);
-        self.last = event.seq;
-    }
-
-    /// Whether the event is context.
-    fn concerns(&self, event: &Event) -> bool {
-        let known = |id: &Option<String>| id.as_ref().is_some_and(|id| self.ids.contains(id));
-        let names_key = [EventType::LedgerCreated, EventType::LedgerKeyRotated].map(Kind::Known).contains(&event.kind);
-        let registers = event.kind == Kind::Known(EventType::AgentRegistered)
-            && event.agent_id.as_ref().is_some_and(|agent| self.agents.contains(agent));
-        names_key || registers || known(&event.correlation_id) || known(&event.intent_id)
+        Ok(format!("old {old}\n{}{}", self.gap(0, old)?, self.gap(old, size)?).into_bytes())
     }
 }
 
@@ -328,7 +312,7 @@ impl Content {
         let (mut crc, mut sha256, mut size) = (Hasher::new(), Sha256::new(), 0_u64);
         let (mut entries, mut lives, mut tally) = (Entries::default(), Lives::default(), Tally::default());
         let mut named = BTreeSet::new();
-        runs(ledger, seqs, &mut |event, line| {
+        visit(ledger, seqs.iter().copied(), &mut |event, line| {
             for bytes in [line.as_bytes(), b"\n"] {
                 crc.update(bytes);
                 sha256.update(bytes);
@@ -359,5 +343,14 @@ impl From<ArchiveError> for ExportError {
     }
 }
 
-/// Entries read at once.
-const PAGE: usize = 1000;
+impl From<MakeError> for ExportError {
+    fn from(error: MakeError) -> ExportError {
+        ExportError::Make(error.to_string())
+    }
+}
+
+impl From<StoreError> for ExportError {
+    fn from(error: StoreError) -> ExportError {
+        ExportError::Make(error.to_string())
+    }
+}

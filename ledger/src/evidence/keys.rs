@@ -11,15 +11,22 @@ use crate::note::{Purpose, Verifier};
 
 /// The keys that the lines so far name, the present one last.
 #[derive(Debug, Default)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     known: Vec<Verifier>,
 }
 
 // === impl Keys ===
 
+impl From<Option<Verifier>> for Keys {
+    /// A key that is known from elsewhere, or none.
+    fn from(known: Option<Verifier>) -> Keys {
+        Keys { known: known.into_iter().collect() }
+    }
+}
+
 impl Keys {
     /// Takes the next event.
-    pub(super) fn take(&mut self, event: &Event) -> Result<(), Refusal> {
+    pub(crate) fn take(&mut self, event: &Event) -> Result<(), Refusal> {
         let key = match event.kind {
             Kind::Known(EventType::LedgerCreated) => event.text("public_key").and_then(own_key),
             Kind::Known(EventType::LedgerKeyRotated) => self.last().and_then(|old| rotated(event, old)),
@@ -31,12 +38,12 @@ impl Keys {
     }
 
     /// All of them.
-    pub(super) fn known(&self) -> &[Verifier] {
+    pub(crate) fn known(&self) -> &[Verifier] {
         &self.known
     }
 
     /// The present one.
-    pub(super) fn last(&self) -> Option<&Verifier> {
+    pub(crate) fn last(&self) -> Option<&Verifier> {
         self.known.last()
     }
 }

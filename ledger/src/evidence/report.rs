@@ -4,94 +4,82 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::manifest::{Entries, Manifest};
-use super::{Refusal, Verdict};
-use crate::note::Verifier;
+use super::manifest::Entries;
+use super::walk::Walked;
+use super::{Refusal, Scope, Trust, Verdict};
+use crate::checkpoint::Checkpoint;
 
 /// What was checked, of evidence that holds in itself.
 #[derive(Clone, Debug)]
 pub struct Checked {
-    pub(super) manifest: Manifest,
-    pub(super) key: Verifier,
-    pub(super) entries: Entries,
-    pub(super) times: Option<[String; 2]>,
-    pub(super) requests: u64,
-    pub(super) cosigned: Vec<(String, u64)>,
-    /// Whether the key was known from elsewhere.
-    pub(super) key_known: bool,
-    /// Whether it continues a checkpoint held elsewhere.
-    pub(super) held: bool,
+    /// What it says, by name.
+    facts: Vec<(&'static str, Value)>,
+    /// What was checked, in a sentence.
+    checked: &'static str,
+    /// What nothing in the evidence shows, each in a sentence.
+    unchecked: Vec<String>,
 }
 
 // === impl Checked ===
 
 impl Checked {
-    /// What nothing in the evidence shows, each in a sentence.
-    fn unchecked(&self) -> Vec<String> {
-        let mut unchecked = Vec::new();
-        if !self.key_known {
-            unchecked.push(format!(
-                "whose ledger this is: get its key from somewhere you trust and give it with --key; it says `{}`",
-                self.key
-            ));
-        }
-        if self.cosigned.is_empty() && !self.held {
-            unchecked.push(
-                "that whoever holds the key did not write a second history: a witness (--witness) or a checkpoint you \
-                 kept (--checkpoint) shows that"
-                    .to_owned(),
-            );
-        }
-        if !self.manifest.scope.is_of_time_alone() {
+    /// Of lines with the proof that they are in the ledger. `scope` comes with the texts that are missing.
+    pub(super) fn of(
+        checkpoint: &Checkpoint,
+        walked: &Walked,
+        (scope, missing): (&Scope, &[String]),
+        cosigned: Vec<(String, u64)>,
+        trust: &Trust,
+    ) -> Checked {
+        let Entries { count, selected } = walked.entries;
+        let key = walked.keys.last().map(ToString::to_string).unwrap_or_default();
+        let mut facts = ledger(checkpoint, &cosigned);
+        facts.push(("key", json!(key)));
+        facts.push(("scope", json!(scope)));
+        facts.push(("selected", json!(selected)));
+        facts.push(("context", json!(count - selected)));
+        facts.push(("times", json!(walked.times)));
+        facts.push(("requests", json!(walked.lives.correlations())));
+        facts.push(("open", json!(walked.lives.open())));
+        let mut unchecked = doubts(checkpoint, &cosigned, trust, &key);
+        if !scope.is_of_time_alone() {
             unchecked.push("that no other entry fits the scope: only a scope of time alone shows that".to_owned());
         }
-        unchecked.push(format!("anything behind entry {}", self.manifest.size.saturating_sub(1)));
-        if !self.manifest.missing.is_empty() {
-            unchecked.push(format!("texts that were not there any more: {}", self.manifest.missing.join(", ")));
+        if !missing.is_empty() {
+            unchecked.push(format!("texts that were not there any more: {}", missing.join(", ")));
         }
-        unchecked
+        Checked { facts, checked: CHECKED_LINES, unchecked }
+    }
+
+    /// Of one line with the proof that it is in the ledger.
+    pub(super) fn of_entry(
+        checkpoint: &Checkpoint,
+        line: &str,
+        cosigned: Vec<(String, u64)>,
+        trust: &Trust,
+    ) -> Checked {
+        let mut facts = ledger(checkpoint, &cosigned);
+        facts.push(("entry", serde_json::from_str(line).unwrap_or_default()));
+        Checked { facts, checked: CHECKED_ENTRY, unchecked: doubts(checkpoint, &cosigned, trust, "") }
     }
 
     fn to_json(&self) -> Value {
-        json!({
-            "origin": self.manifest.origin,
-            "key": self.key.to_string(),
-            "size": self.manifest.size,
-            "root": self.manifest.root,
-            "entries": self.entries.count,
-            "selected": self.entries.selected,
-            "requests": self.requests,
-            "open": self.manifest.open,
-            "cosigned": self.cosigned.iter().map(|(name, time)| json!({"witness": name, "time": time})).collect::<Vec<_>>(),
-            "not_checked": self.unchecked(),
-        })
+        let mut members: serde_json::Map<String, Value> =
+            self.facts.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        members.insert("not_checked".to_owned(), json!(self.unchecked));
+        Value::Object(members)
     }
 }
 
 impl fmt::Display for Checked {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Entries { count, selected } = self.entries;
-        writeln!(f, "  ledger      {}", self.manifest.origin)?;
-        writeln!(f, "  key         {}", self.key)?;
-        writeln!(f, "  checkpoint  {} entries, root {}", self.manifest.size, self.manifest.root)?;
-        for (witness, time) in &self.cosigned {
-            writeln!(f, "              cosigned by {witness} at {time}")?;
+        for (name, value) in &self.facts {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            writeln!(f, "  {name:<11} {text}")?;
         }
-        writeln!(f, "  entries     {selected} inside the scope, {} of context", count - selected)?;
-        if let Some([first, last]) = &self.times {
-            writeln!(f, "  time        {first} to {last}")?;
-        }
-        writeln!(f, "  requests    {}, of which {} without an outcome yet", self.requests, self.manifest.open.len())?;
-        for open in &self.manifest.open {
-            writeln!(f, "              {open}")?;
-        }
-        writeln!(
-            f,
-            "checked: every file, the hash of every entry, the chain between neighbours, that all entries are in"
-        )?;
-        writeln!(f, "  the signed tree, the rules of record, and that the summaries say what the entries say")?;
+        writeln!(f, "checked: {}", self.checked)?;
         write!(f, "not checked:")?;
-        self.unchecked().iter().try_for_each(|what| write!(f, "\n  - {what}"))
+        self.unchecked.iter().try_for_each(|what| write!(f, "\n  - {what}"))
     }
 }
 
@@ -133,3 +121,38 @@ impl fmt::Display for Verdict {
         }
     }
 }
+
+fn ledger(checkpoint: &Checkpoint, cosigned: &[(String, u64)]) -> Vec<(&'static str, Value)> {
+    let cosigned: Vec<Value> = cosigned.iter().map(|(name, time)| json!({"witness": name, "time": time})).collect();
+    vec![
+        ("ledger", json!(checkpoint.origin)),
+        ("size", json!(checkpoint.size)),
+        ("root", json!(checkpoint.root.to_string())),
+        ("cosigned", json!(cosigned)),
+    ]
+}
+
+/// What remains open about any evidence.
+fn doubts(checkpoint: &Checkpoint, cosigned: &[(String, u64)], trust: &Trust, key: &str) -> Vec<String> {
+    let mut doubts = Vec::new();
+    if trust.key.is_none() {
+        doubts.push(format!(
+            "whose ledger this is: get its key from somewhere you trust and give it with --key{}",
+            if key.is_empty() { String::new() } else { format!("; here it says `{key}`") }
+        ));
+    }
+    if cosigned.is_empty() && trust.checkpoint.is_none() {
+        doubts.push(
+            "that whoever holds the key did not write a second history: a witness (--witness) or a checkpoint you kept \
+             (--checkpoint) shows that"
+                .to_owned(),
+        );
+    }
+    doubts.push(format!("anything behind entry {}", checkpoint.size.saturating_sub(1)));
+    doubts
+}
+
+const CHECKED_LINES: &str = "every file, the hash of every entry, the chain between neighbours, that all entries are in
+  the signed tree, the rules of record, and that the summaries say what the entries say";
+
+const CHECKED_ENTRY: &str = "the hash of the entry, and that it is in the signed tree";

@@ -27,7 +27,7 @@ impl Story {
         Ledger::create(&dir, "example.com/gate").unwrap();
         let ledger = Ledger::open(Options { dir: dir.clone(), queue: 1024, reserve_bytes: 0 }).unwrap();
         let texts = [b"id: refunds\n".as_slice(), b"destinations: []\n"].map(|text| ledger.store_text(text).unwrap());
-        let story = Story { signer: signing_key(&dir).unwrap(), ledger, texts, _home: home, dir };
+        let story = Story { signer: signing_key(&dir, None).unwrap(), ledger, texts, _home: home, dir };
         story.tell(Draft::new(EventType::AgentRegistered).agent("crawler").with("owner", "ann"));
         for operator in ["ann", "bob", "eve"] {
             story.tell(Draft::new(EventType::OperatorAdded).with("operator", operator).with("role", "reviewer"));
@@ -102,7 +102,7 @@ impl Story {
 
     pub(crate) fn export(&self, order: &Order) -> Result<Vec<u8>, ExportError> {
         let mut bytes = Vec::new();
-        Bundle::gather(&self.ledger, &self.signer, order)?.write(&mut bytes)?;
+        Bundle::gather(&self.ledger, order)?.write(&mut bytes)?;
         Ok(bytes)
     }
 

@@ -37,15 +37,18 @@ pub(super) struct Export {
     /// A checkpoint the auditor has; the bundle then shows that the ledger continues it
     #[arg(long)]
     checkpoint: Option<PathBuf>,
-    /// Where to write the bundle; must not be there yet
-    #[arg(long, short, default_value = "evidence.zip")]
-    out: PathBuf,
+    /// Write one JSON file in ProofGuard's shape instead of a bundle
+    #[arg(long, conflicts_with = "checkpoint")]
+    capsule: bool,
+    /// Where to write it; must not be there yet [default: evidence.zip, or capsule.json]
+    #[arg(long, short)]
+    out: Option<PathBuf>,
 }
 
 /// What to verify, and what is known from elsewhere.
 #[derive(Args, Debug)]
 pub(super) struct Verify {
-    /// A bundle
+    /// A bundle, a capsule, or the proof of one entry
     file: PathBuf,
     /// The ledger's public key, `NAME+…`; without it nobody says whose evidence this is
     #[arg(long)]
@@ -72,18 +75,20 @@ pub(super) async fn export(home: Home, what: &Export) -> Result<Exit> {
         ("checkpoint", held.context("cannot read the checkpoint")?),
     ];
     let query = serde_urlencoded::to_string(fields)?;
-    let mut file = create(&what.out)?;
-    let written = door.download(&format!("/v1/export?{query}"), &mut file).await;
+    let (page, name) = if what.capsule { ("capsule", "capsule.json") } else { ("export", "evidence.zip") };
+    let out = what.out.clone().unwrap_or_else(|| PathBuf::from(name));
+    let mut file = create(&out)?;
+    let written = door.download(&format!("/v1/{page}?{query}"), &mut file).await;
     if let Err(error) = written.and_then(|()| Ok(file.sync_all()?)) {
         // Half a bundle must not lie about; that it cannot be removed matters less than why it is half.
-        drop(std::fs::remove_file(&what.out));
-        return Err(error.context("no bundle was written"));
+        drop(std::fs::remove_file(&out));
+        return Err(error.context("nothing was written"));
     }
-    say(&format!("written to `{}`; check it with `writ verify {0}`", what.out.display()));
+    say(&format!("written to `{}`; check it with `writ verify {0}`", out.display()));
     Ok(Exit::Ok)
 }
 
-/// Checks a bundle.
+/// Checks evidence.
 pub(super) fn verify(what: &Verify, as_json: bool) -> Result<Exit> {
     let key = |text: &String| Verifier::parse(text);
     let held = what.checkpoint.as_deref().map(read_note).transpose()?;
@@ -102,7 +107,8 @@ pub(super) fn verify(what: &Verify, as_json: bool) -> Result<Exit> {
     })
 }
 
-fn read_note(path: &Path) -> Result<Note> {
+/// A checkpoint from a file.
+pub(super) fn read_note(path: &Path) -> Result<Note> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read `{}`", path.display()))?;
     Note::parse(&bytes).with_context(|| format!("`{}` is no checkpoint", path.display()))
 }

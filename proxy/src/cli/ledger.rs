@@ -4,6 +4,7 @@ use anyhow::Result;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::evidence::read_note;
 use super::{Exit, LedgerCommand, LedgerTail, say, say_error};
 use crate::config::Config;
 use crate::door::Door;
@@ -14,17 +15,45 @@ pub(super) async fn run(home: Home, what: &LedgerCommand, as_json: bool) -> Resu
     match what {
         LedgerCommand::Tail(tail) => print(home, tail, as_json).await,
         LedgerCommand::Head => head(home, as_json).await,
+        LedgerCommand::Archive => archive(&home, as_json),
+        LedgerCommand::Checkpoint => fetch(home, "/v1/checkpoint").await,
         LedgerCommand::Key => {
-            say(&::ledger::signing_key(&home.data())?.verifier().to_string());
+            let config = Config::load(home)?;
+            let key = ::ledger::signing_key(&config.home.data(), config.ledger_key.as_deref())?;
+            say(&key.verifier().to_string());
             Ok(Exit::Ok)
         }
-        LedgerCommand::Verify => {
-            Ok(verdict(::ledger::verify(&home.data()).map_err(|error| error.to_string()), as_json))
+        LedgerCommand::Proof { seq } => fetch(home, &format!("/v1/events/{seq}/proof")).await,
+        LedgerCommand::RotateKey => {
+            let rotated = Door::of(&Config::load(home)?)?.ask(Method::POST, "/v1/ledger-key/rotate", None).await?;
+            say(rotated.get("key").and_then(Value::as_str).unwrap_or_default());
+            Ok(Exit::Ok)
+        }
+        LedgerCommand::Verify { checkpoints } => {
+            let held = checkpoints.iter().map(|path| read_note(path)).collect::<Result<Vec<_>>>()?;
+            let verified = ::ledger::verify_against(&home.data(), &held);
+            Ok(verdict(verified.map_err(|error| error.to_string()), as_json))
         }
         LedgerCommand::Rebuild => {
-            Ok(verdict(::ledger::rebuild(&home.data()).map_err(|error| error.to_string()), as_json))
+            let config = Config::load(home)?;
+            let rebuilt = ::ledger::rebuild(&config.home.data(), config.ledger_key.as_deref());
+            Ok(verdict(rebuilt.map_err(|error| error.to_string()), as_json))
         }
     }
+}
+
+fn archive(home: &Home, as_json: bool) -> Result<Exit> {
+    let archived = ::ledger::archive(&home.data())?;
+    if as_json {
+        let days = archived.iter().map(|day| json!({"day": day.day, "bytes": day.bytes, "packed": day.packed}));
+        say(&json!({"archived": days.collect::<Vec<_>>()}).to_string());
+    } else if archived.is_empty() {
+        say("no closed day to pack");
+    }
+    for day in archived.iter().filter(|_| !as_json) {
+        say(&format!("{}: {} bytes in {}", day.day, day.bytes, day.packed));
+    }
+    Ok(Exit::Ok)
 }
 
 async fn print(home: Home, tail: &LedgerTail, as_json: bool) -> Result<Exit> {
@@ -36,7 +65,14 @@ async fn print(home: Home, tail: &LedgerTail, as_json: bool) -> Result<Exit> {
         None => (seq.checked_sub(LOOK_BACK), 10_000),
     };
     let mut page = format!("/v1/events?limit={limit}");
-    let filters = [("type", tail.kind.clone()), ("agent", tail.agent.clone()), ("intent", tail.intent.clone())];
+    let filters = [
+        ("type", tail.kind.clone()),
+        ("agent", tail.agent.clone()),
+        ("intent", tail.intent.clone()),
+        ("destination", tail.destination.clone()),
+        ("correlation", tail.correlation.clone()),
+        ("run", tail.run.clone()),
+    ];
     for (name, value) in filters.into_iter().chain([("after", after.map(|after| after.to_string()))]) {
         if let Some(value) = value {
             page.push_str(&format!("&{name}={value}"));
@@ -48,6 +84,13 @@ async fn print(home: Home, tail: &LedgerTail, as_json: bool) -> Result<Exit> {
     for line in lines.iter().skip(lines.len().saturating_sub(tail.limit)) {
         say(&if as_json { (*line).to_owned() } else { readable(line) });
     }
+    Ok(Exit::Ok)
+}
+
+/// Prints what the operator door gives as it is.
+async fn fetch(home: Home, page: &str) -> Result<Exit> {
+    let text = Door::of(&Config::load(home)?)?.fetch(Method::GET, page, None).await?;
+    say(String::from_utf8_lossy(&text).trim_end());
     Ok(Exit::Ok)
 }
 

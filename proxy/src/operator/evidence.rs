@@ -4,18 +4,21 @@ use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Query, State as Shared};
+use axum::extract::{Path, Query, State as Shared};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use bytes::Bytes;
 use ledger::evidence::{Bundle, ExportError, Order, Scope};
 use ledger::note::Note;
 use serde::Deserialize;
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::{Fault, internal};
+use super::{Fault, internal, require};
 use crate::gate::Gate;
+use crate::principal::{Principal, Role};
 
 /// Scope of a bundle, and a checkpoint that the auditor has.
 #[derive(Deserialize)]
@@ -42,11 +45,7 @@ pub(super) async fn export(
     let (pieces, body) = mpsc::channel(4);
     let (begun, begins) = oneshot::channel();
     tokio::task::spawn_blocking(move || {
-        let signer = match ledger::signing_key(&gate.config.home.data()) {
-            Ok(signer) => signer,
-            Err(error) => return drop(begun.send(Err(internal(&error)))),
-        };
-        let bundle = match Bundle::gather(&gate.ledger, &signer, &order) {
+        let bundle = match Bundle::gather(&gate.ledger, &order) {
             Ok(bundle) => bundle,
             Err(error) => return drop(begun.send(Err(fault(&error)))),
         };
@@ -65,6 +64,52 @@ pub(super) async fn export(
         (header::CONTENT_DISPOSITION, "attachment; filename=\"evidence.zip\""),
     ];
     Ok((headers, Body::from_stream(ReceiverStream::new(body))).into_response())
+}
+
+/// What was recorded inside a scope, as one JSON file.
+pub(super) async fn capsule(
+    Shared(gate): Shared<Arc<Gate>>,
+    Query(query): Query<ExportQuery>,
+) -> Result<Response, Fault> {
+    let scope = query.order()?.scope;
+    let capsule = blocking(move || gate.ledger.capsule(&scope)).await?;
+    let headers = [
+        (header::CONTENT_TYPE, "application/json"),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"capsule.json\""),
+    ];
+    Ok((headers, capsule).into_response())
+}
+
+/// The proof that one entry is in the ledger.
+pub(super) async fn proof(Shared(gate): Shared<Arc<Gate>>, Path(seq): Path<u64>) -> Result<Response, Fault> {
+    let proof = blocking(move || gate.ledger.proof(seq)).await?;
+    proof
+        .map(|proof| ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], proof).into_response())
+        .ok_or_else(|| Fault(StatusCode::NOT_FOUND, format!("there is no entry {seq} yet")))
+}
+
+/// The newest checkpoint, with its cosignatures.
+pub(super) async fn checkpoint(Shared(gate): Shared<Arc<Gate>>) -> Result<Response, Fault> {
+    gate.ledger.checkpointed().await.map_err(|error| fault(&ExportError::Closed(error)))?;
+    let note = gate.ledger.checkpoint().to_string();
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], note).into_response())
+}
+
+/// Signs with a new key from now on.
+pub(super) async fn rotate_key(
+    Shared(gate): Shared<Arc<Gate>>,
+    Extension(operator): Extension<Principal>,
+) -> Result<Json<Value>, Fault> {
+    require(&operator, Role::Admin)?;
+    let rotate = move || gate.ledger.rotate_key().map_err(ExportError::Closed);
+    Ok(Json(json!({"key": blocking(rotate).await?.to_string()})))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ExportError> + Send + 'static,
+) -> Result<T, Fault> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|error| internal(&error))?;
+    done.map_err(|error| fault(&error))
 }
 
 // === impl ExportQuery ===
@@ -103,7 +148,10 @@ fn fault(error: &ExportError) -> Fault {
     let status = match error {
         ExportError::Held(_) | ExportError::Newer { .. } | ExportError::TooLarge(_) => StatusCode::BAD_REQUEST,
         ExportError::Nothing => StatusCode::NOT_FOUND,
-        ExportError::Entry { .. } | ExportError::Read(_) | ExportError::Write(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        ExportError::Closed(_) => StatusCode::SERVICE_UNAVAILABLE,
+        ExportError::Entry { .. } | ExportError::Make(_) | ExportError::Read(_) | ExportError::Write(_) => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     };
     Fault(status, error.to_string())
 }
