@@ -1,6 +1,7 @@
 //! Bundles as they are exported.
 
 use std::process::Command;
+use std::rc::Rc;
 
 use ledger::Draft;
 use ledger::EventType;
@@ -8,6 +9,7 @@ use ledger::checkpoint::Checkpoint;
 use ledger::evidence::{ExportError, Order, Scope};
 use ledger::note::{Note, Purpose, Signer};
 
+use crate::forge::Forge;
 use crate::story::{Story, journal, scopes};
 use crate::verifiers::{Given, both};
 
@@ -117,6 +119,18 @@ fn what_happened_while_it_was_told_by_somebody_else_is_opaque() {
     );
     let bundle = story.bundle(Scope { agent: Some("crawler".to_owned()), ..Scope::default() });
     assert_eq!(both(&bundle, &Given { key: Some(story.key()), ..Given::default() }), (0, None, None));
+}
+
+#[test]
+fn a_member_of_more_than_8_mib_is_refused() {
+    let story = Story::whole();
+    let signer = Rc::new(Signer::parse(&std::fs::read_to_string(story.dir.join("keys/ledger.key")).unwrap()).unwrap());
+    let mut forge = Forge::open(&story.bundle(Scope::default()), signer);
+    let known = Given { key: Some(story.key()), ..Given::default() };
+    forge.set("VERIFY.md", vec![0; 8 << 20]);
+    assert_eq!(both(&forge.clone().sealed(), &known), (0, None, None));
+    forge.set("VERIFY.md", vec![0; (8 << 20) + 1]);
+    assert_eq!(both(&forge.sealed(), &known), (4, Some("files".to_owned()), None));
 }
 
 fn checkpoint_of(bundle: &[u8]) -> Note {

@@ -2,5 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests fail by panic")]
 
 mod bundle;
+mod forge;
+mod make;
 mod story;
+mod vectors;
 mod verifiers;
