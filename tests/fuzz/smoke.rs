@@ -55,7 +55,7 @@ fn mutated(seed: &[u8], seeds: &[Vec<u8>], random: &mut Xorshift) -> Vec<u8> {
             }
         }
     }
-    bytes.truncate(4096);
+    bytes.truncate(seed.len().max(4096));
     bytes
 }
 

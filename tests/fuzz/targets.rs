@@ -4,6 +4,10 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
+use ledger::chain::Walker;
+use ledger::checkpoint::Checkpoint;
+use ledger::evidence::{self as proof, Trust, verify_bytes};
+use ledger::note::{Note, Verifier};
 use policy::{Authority, Body, Decision, Facts, Rules, Scheme, Source, Verdict};
 use writ::chunk::{Chunk, Chunks};
 use writ::framed::{Grammar, Step};
@@ -21,7 +25,10 @@ pub(crate) const TARGETS: &[Target] = &[
     ("authority", authority),
     ("chunked", chunked),
     ("decide", decide),
+    ("event", event),
+    ("evidence", evidence),
     ("head", head),
+    ("note", note),
     ("path", path),
     ("replies", replies),
     ("requests", requests),
@@ -108,6 +115,33 @@ pub(crate) fn decide(data: &[u8]) {
     }
 }
 
+/// A line that passes as the first of a ledger is the one spelling of its event.
+pub(crate) fn event(data: &[u8]) {
+    let Ok(line) = std::str::from_utf8(data) else { return };
+    if let Ok(event) = Walker::from_start().step(line) {
+        assert_eq!(serde_json::to_string(&event).expect("it was read"), line);
+    }
+}
+
+/// Bundles, capsules and proofs of one entry: what verifies with the ledger's key holds without it as well.
+pub(crate) fn evidence(data: &[u8]) {
+    let known = Trust { key: Some(Verifier::parse(LEDGER_KEY).expect("a key")), ..Trust::default() };
+    let verdict = verify_bytes(data, &known).expect("memory can be read");
+    assert!(!verdict.to_string().is_empty());
+    if matches!(verdict, proof::Verdict::Verified(_)) {
+        assert!(matches!(verify_bytes(data, &Trust::default()), Ok(proof::Verdict::Unauthenticated(_))));
+    }
+}
+
+/// A note that is read is written again as it was, and what it says of a ledger is how it begins.
+pub(crate) fn note(data: &[u8]) {
+    let Ok(note) = Note::parse(data) else { return };
+    assert_eq!(note.to_string().as_bytes(), data);
+    if let Ok(checkpoint) = Checkpoint::of(&note) {
+        assert!(note.text().starts_with(&checkpoint.text()));
+    }
+}
+
 fn judged(facts: &Facts) -> Decision {
     RULES.decide(facts, "2026-01-01T00:00:00Z".parse().expect("a time"))
 }
@@ -132,6 +166,9 @@ const DESTINATIONS: &str = "destinations:
   - { key: rpc, match: { host: api.example, path: /rpc }, effect: read, policy: p, calls: { jsonrpc: { 'a*': { effect: read } } } }
   - { key: graph, match: { host: api.example, path: /graphql }, effect: read, policy: p, calls: { graphql: { 'query.*': { effect: read } } } }
 ";
+
+/// The key of the ledger that the corpus is of.
+const LEDGER_KEY: &str = include_str!("ledger-key");
 
 const KINDS: [&str; 7] = [
     "application/json",
