@@ -1,15 +1,22 @@
-//! What a ledger of many entries takes: memory and disk for each, how long it is until it is ready again, and how long
-//! it takes to find the entries of one request.
+//! What a ledger of many entries takes: memory and disk for each, how long it is until it is ready again, how long it
+//! takes to find the entries of one request, and to verify the journal and a bundle of everything.
 //!
 //! `cargo bench -p ledger --bench size`, with another number of entries: `-- 100000`
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "a measuring program: it prints and fails by panic")]
 
+use std::fs::File;
+use std::io::BufWriter;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use ledger::evidence::{Bundle, Order, Trust, Verdict};
 use ledger::{Draft, EventType, Ledger, Options, Query};
 
 fn main() {
+    if let Some(evidence) = std::env::var_os(VERIFIED) {
+        return verify(Path::new(&evidence));
+    }
     let entries = std::env::args().find_map(|argument| argument.parse().ok()).unwrap_or(1_000_000_u64);
     let home = tempfile::tempdir().unwrap();
     let dir = home.path();
@@ -34,8 +41,37 @@ fn main() {
     ledger.latch("measured");
     drop(ledger);
     let before = Instant::now();
-    drop(open(dir));
+    let ledger = open(dir);
     println!("ready after a crash: {:.0} ms", millis(before.elapsed()));
+
+    let bundle = dir.join("evidence.zip");
+    let before = Instant::now();
+    let gathered = Bundle::gather(&ledger, &Order::default()).unwrap();
+    gathered.write(BufWriter::new(File::create(&bundle).unwrap())).unwrap();
+    println!(
+        "exported as a bundle in {:.1} s, {} MiB",
+        millis(before.elapsed()) / 1e3,
+        bundle.metadata().unwrap().len() >> 20
+    );
+    ledger.close().unwrap();
+    for evidence in [dir, &bundle] {
+        // In a process of its own: the measure is that of the process.
+        let status = Command::new(std::env::current_exe().unwrap()).env(VERIFIED, evidence).status().unwrap();
+        assert!(status.success());
+    }
+}
+
+/// Verifies a journal or a bundle, and says what that took.
+fn verify(evidence: &Path) {
+    let before = Instant::now();
+    let what = if evidence.is_dir() {
+        format!("the journal of {} entries", ledger::verify(evidence).unwrap().entries)
+    } else {
+        let verdict = ledger::evidence::verify(evidence, &Trust::default()).unwrap();
+        assert!(matches!(verdict, Verdict::Unauthenticated(_)), "{verdict}");
+        "the bundle".to_owned()
+    };
+    println!("{what} verified in {:.1} s and {} MiB", millis(before.elapsed()) / 1e3, memory("VmHWM") >> 20);
 }
 
 fn open(dir: &Path) -> Ledger {
@@ -49,8 +85,13 @@ fn fill(ledger: &Ledger, from: u64, until: u64) -> u64 {
     }
     // The index follows within a second.
     std::thread::sleep(Duration::from_millis(1500));
+    memory("VmRSS")
+}
+
+/// Bytes: `VmRSS` is now, `VmHWM` the most there ever was.
+fn memory(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':')).unwrap();
     line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() << 10
 }
 
@@ -84,6 +125,9 @@ fn size(folder: &Path) -> u64 {
     let files = folder.read_dir().unwrap().map(|entry| entry.unwrap().path());
     files.map(|path| if path.is_dir() { size(&path) } else { path.metadata().unwrap().len() }).sum()
 }
+
+/// Names what a child verifies.
+const VERIFIED: &str = "LEDGER_SIZE_VERIFIED";
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
