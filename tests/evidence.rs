@@ -106,6 +106,23 @@ fn a_checkpoint_kept_elsewhere_and_a_rotated_key_still_lead_to_the_evidence() {
     gate.succeeds(&["ledger", "verify", "--checkpoint", &path(&held)]);
 }
 
+#[test]
+fn the_signing_key_can_lie_where_a_copy_of_the_data_directory_does_not_have_it() {
+    let gate = busy();
+    let key = gate.succeeds(&["ledger", "key"]);
+    let plan = gate.stop();
+    let (own, elsewhere) = (plan.home().join("data/keys/ledger.key"), plan.home().join("signing.key"));
+    fs::rename(&own, &elsewhere).unwrap();
+    assert!(plan.refuses_to_start().err.contains("keys/ledger.key` is missing"));
+    let text = fs::read_to_string(plan.home().join("writ.yaml")).unwrap();
+    let named = format!("{text}ledger: {{ key: '{}' }}\n", elsewhere.display());
+    let gate = plan.file("writ.yaml", &named).start();
+    assert_eq!(gate.succeeds(&["ledger", "key"]), key);
+    let bundle = export(&gate, "all", &[]);
+    assert_eq!(verify(&gate, &bundle, &["--key", key.trim()]).0, 0);
+    assert!(!own.exists());
+}
+
 /// A gate with a live request, and one that was held, approved and run.
 fn busy() -> Gate {
     let origin = Origin::https(&[API]).reply("/read", Reply::new(200)).reply("/change", Reply::new(201));

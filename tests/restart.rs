@@ -140,6 +140,23 @@ fn every_send_of_a_killed_gate_is_accounted_for() {
 }
 
 #[test]
+fn the_time_without_a_gate_is_recorded_with_how_it_ended() {
+    let gate = Plan::new().start();
+    assert!(gate.events_called("ledger.gap").is_empty(), "nothing was before the first start");
+    let gate = gate.stop().start();
+    let orderly = gate.events_called("ledger.gap").pop().unwrap();
+    let stopped = gate.events_called("gate.stopped").pop().unwrap();
+    assert_eq!((&orderly["data"]["reason"], &orderly["data"]["orderly"]), (&"gate_down".into(), &true.into()));
+    assert_eq!(orderly["data"]["since"], stopped["ts"]);
+    assert_eq!(gate.agent().get("https://elsewhere.example/").status, 403);
+    let last = gate.events().pop().unwrap();
+    let gate = gate.kill().start();
+    let gaps = gate.events_called("ledger.gap");
+    let killed = gaps.last().unwrap();
+    assert_eq!((gaps.len(), &killed["data"]["orderly"], &killed["data"]["since"]), (2, &false.into(), &last["ts"]));
+}
+
+#[test]
 fn an_orderly_end_waits_for_what_is_under_way() {
     let origin = Origin::https(&[API]).reply("/slow", Reply::ok().delay(std::time::Duration::from_secs(1)));
     let gate = Plan::new().origin(API, &origin).start();
