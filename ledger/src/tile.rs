@@ -146,8 +146,8 @@ mod tests {
     fn rows_lead_to_the_root_however_the_tree_grew() {
         let mut kept: BTreeMap<Row, Vec<Hash>> = BTreeMap::new();
         let mut edge = Edge::default();
-        let mut sizes = [1, 127, 128, 129, 255, 256, 257, 400, 512, 1000, 32_768, 65_536, 65_537, 66_000].into_iter();
-        while let Some(size) = sizes.next() {
+        let sizes = [1, 127, 128, 129, 255, 256, 257, 400, 512, 1000, 32_768, 65_536, 65_537, 66_000];
+        for size in sizes {
             let known = RefCell::new(&kept);
             let read = |row: Row, length: usize| Ok::<_, Infallible>(known.borrow()[&row][..length].to_vec());
             let mut tiles = Tiles::of(edge.size(), read).unwrap();

@@ -147,25 +147,27 @@ impl Claims {
     }
 
     fn check(&self, verified: &Verified) -> Result<(), VerifyError> {
-        for (size, (notes, found)) in &self.sizes {
-            for note in notes {
-                let claimed =
-                    Checkpoint::of(note).map_err(|error| VerifyError::Checkpoint { why: error.to_string() })?;
-                if claimed.origin != verified.origin || !self.keys.known().iter().any(|key| note.verify(key).is_ok()) {
-                    let why =
-                        format!("it is of `{}`, signed by none of the keys of `{}`", claimed.origin, verified.origin);
-                    return Err(VerifyError::Checkpoint { why });
-                }
-                match found {
-                    None => return Err(VerifyError::Cut { claimed: *size, found: verified.entries }),
-                    Some(found) if *found != claimed.root => {
-                        return Err(VerifyError::Rewritten { size: *size, claimed: claimed.root, found: *found });
-                    }
-                    Some(_) => {}
-                }
-            }
+        let notes = self.sizes.values().flat_map(|(notes, found)| notes.iter().map(move |note| (note, *found)));
+        for (note, found) in notes {
+            self.check_one(note, found, verified)?;
         }
         Ok(())
+    }
+
+    /// `found` is the root that the entries have at the note's size, if there are so many.
+    fn check_one(&self, note: &Note, found: Option<Hash>, verified: &Verified) -> Result<(), VerifyError> {
+        let claimed = Checkpoint::of(note).map_err(|error| VerifyError::Checkpoint { why: error.to_string() })?;
+        if claimed.origin != verified.origin || !self.keys.known().iter().any(|key| note.verify(key).is_ok()) {
+            let why = format!("it is of `{}`, signed by none of the keys of `{}`", claimed.origin, verified.origin);
+            return Err(VerifyError::Checkpoint { why });
+        }
+        match found {
+            None => Err(VerifyError::Cut { claimed: claimed.size, found: verified.entries }),
+            Some(found) if found != claimed.root => {
+                Err(VerifyError::Rewritten { size: claimed.size, claimed: claimed.root, found })
+            }
+            Some(_) => Ok(()),
+        }
     }
 }
 

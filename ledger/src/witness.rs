@@ -271,16 +271,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let log = Signer::from_seed("example.com/log", Purpose::Sign, &[1; 32]);
         let witness = Witness::open(home.path(), "example.com/w", vec![log.verifier()]).unwrap();
+        let asks: Vec<Vec<u8>> = (5..13).map(|size| ask(0, size, &log)).collect();
         let won = std::thread::scope(|scope| {
-            let asks = (5..13).map(|size| ask(0, size, &log));
-            let asked: Vec<_> = asks
-                .map(|ask| {
-                    scope.spawn({
-                        let witness = &witness;
-                        move || witness.add(&ask, 0).is_ok()
-                    })
-                })
-                .collect();
+            let asked: Vec<_> = asks.iter().map(|ask| scope.spawn(|| witness.add(ask, 0).is_ok())).collect();
             asked.into_iter().filter_map(|thread| thread.join().ok()).filter(|won| *won).count()
         });
         assert_eq!(won, 1);

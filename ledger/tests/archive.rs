@@ -1,5 +1,5 @@
 //! Closed days packed: everything that reads the journal reads them as before, and no damage to them goes unseen.
-#![expect(clippy::unwrap_used, reason = "tests fail by panic")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

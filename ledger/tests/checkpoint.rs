@@ -1,5 +1,5 @@
 //! Checkpoints: made by themselves, in time, and what they show at the next start that a chain cannot.
-#![expect(clippy::unwrap_used, reason = "tests fail by panic")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

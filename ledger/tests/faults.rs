@@ -1,5 +1,5 @@
 //! Faults of the file system and of the operator while a ledger is in use: it closes itself and says why.
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests fail by panic")]
+#![expect(clippy::unwrap_used, reason = "tests fail by panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! What somebody with the files could do to a ledger: 10,000 flipped bits and every edit of its structure. Given a
 //! checkpoint kept elsewhere all of it shows, at the right place, or has changed nothing.
-#![expect(clippy::unwrap_used, reason = "tests fail by panic")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests fail by panic")]
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -14,6 +14,7 @@ use ledger::note::{Purpose, Verifier};
 use ledger::{Draft, EventType, Ledger, witness};
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio::sync::watch;
 
 use crate::gate::Gate;
 use crate::outbound::Outbound;
@@ -27,7 +28,7 @@ pub enum Witness {
         /// The prefix of its address.
         url: Uri,
         /// Its key.
-        key: Verifier,
+        key: Box<Verifier>,
     },
     /// Takes a copy by POST.
     Endpoint(Uri),
@@ -81,7 +82,7 @@ impl TryFrom<RawWitness> for Witness {
                 let key = key.with_context(|| {
                     format!("the `key` of `{url}` is not that of a witness; copy what it prints when it starts")
                 })?;
-                Ok(Witness::Cosigner { url: uri(url)?, key })
+                Ok(Witness::Cosigner { url: uri(url)?, key: Box::new(key) })
             }
             RawWitness { url: None, key: None, post: Some(post), file: None } => Ok(Witness::Endpoint(uri(post)?)),
             RawWitness { url: None, key: None, post: None, file: Some(file) } => Ok(Witness::File(file)),
@@ -139,28 +140,28 @@ impl Watch {
         let mut made = self.gate.ledger.subscribe_checkpoints();
         let mut pause = EVERY;
         loop {
-            let size = *made.borrow_and_update();
-            if size > self.seen {
-                match self.show().await {
-                    Ok(seen) => {
-                        (self.seen, self.silent, self.told, pause) = (seen, None, false, EVERY);
-                    }
-                    Err(error) => {
-                        tracing::warn!(witness = self.witness.name(), error = format!("{error:#}"), "not witnessed");
-                        self.fell_silent().await;
-                        pause = (pause * 2).min(AT_MOST);
-                    }
-                }
+            if *made.borrow_and_update() > self.seen {
+                pause = self.try_to_show(pause).await;
             }
-            let wait = async {
-                tokio::time::sleep(pause).await;
-                if self.silent.is_none() {
-                    // The sender lives as long as the ledger.
-                    drop(made.changed().await);
-                }
-            };
-            if stop.run_until_cancelled(wait).await.is_none() {
+            // A silent one is asked again even if nothing is new.
+            let next = (self.silent.is_none()).then_some(&mut made);
+            if stop.run_until_cancelled(wait(pause, next)).await.is_none() {
                 return;
+            }
+        }
+    }
+
+    /// Shows the newest checkpoint, and says how long to wait before the next try.
+    async fn try_to_show(&mut self, pause: Duration) -> Duration {
+        match self.show().await {
+            Ok(seen) => {
+                (self.seen, self.silent, self.told) = (seen, None, false);
+                EVERY
+            }
+            Err(error) => {
+                tracing::warn!(witness = self.witness.name(), error = format!("{error:#}"), "not witnessed");
+                self.fell_silent().await;
+                (pause * 2).min(AT_MOST)
             }
         }
     }
@@ -245,6 +246,14 @@ impl Watch {
                 .with("since", at.to_string());
             record::append_or_log(&self.gate.ledger, gap).await;
         }
+    }
+}
+
+async fn wait(pause: Duration, next: Option<&mut watch::Receiver<u64>>) {
+    tokio::time::sleep(pause).await;
+    if let Some(made) = next {
+        // The sender lives as long as the ledger.
+        drop(made.changed().await);
     }
 }
 
