@@ -39,6 +39,8 @@ mod limits;
 #[cfg(test)]
 mod oauth2;
 #[cfg(test)]
+mod operations;
+#[cfg(test)]
 mod order;
 #[cfg(test)]
 mod placeholders;

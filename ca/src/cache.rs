@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use moka::sync::Cache;
@@ -21,6 +22,19 @@ pub struct Issuer {
     root: Root,
     provider: Arc<CryptoProvider>,
     configs: Cache<(Name, Period), Arc<ServerConfig>>,
+    asked: AtomicU64,
+    made: AtomicU64,
+}
+
+/// How an issuer is doing, since it was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Leaves {
+    /// How often one was asked for.
+    pub asked: u64,
+    /// How many had to be made.
+    pub made: u64,
+    /// About how many are kept.
+    pub kept: u64,
 }
 
 /// Which half of a leaf's life, counted from 1970, a moment falls into.
@@ -36,7 +50,8 @@ impl Issuer {
     #[must_use]
     pub fn new(root: Root, capacity: u64) -> Issuer {
         let configs = Cache::builder().max_capacity(capacity).time_to_live(PERIOD).build();
-        Issuer { root, provider: Arc::new(aws_lc_rs::default_provider()), configs }
+        let (asked, made) = (AtomicU64::default(), AtomicU64::default());
+        Issuer { root, provider: Arc::new(aws_lc_rs::default_provider()), configs, asked, made }
     }
 
     /// The server side of a TLS connection that plays `name`.
@@ -63,12 +78,21 @@ impl Issuer {
         self.configs.contains_key(&(name.clone(), period(SystemTime::now())))
     }
 
+    /// How it is doing.
+    #[must_use]
+    pub fn leaves(&self) -> Leaves {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Leaves { asked: count(&self.asked), made: count(&self.made), kept: self.configs.entry_count() }
+    }
+
     fn server_config_at(&self, name: &Name, now: SystemTime) -> Result<Arc<ServerConfig>, CaError> {
+        self.asked.fetch_add(1, Ordering::Relaxed);
         let made = self.configs.try_get_with((name.clone(), period(now)), || self.make(name, now).map(Arc::new));
         made.map_err(|reason: Arc<String>| CaError::Leaf { name: name.to_string(), reason: reason.to_string() })
     }
 
     fn make(&self, name: &Name, now: SystemTime) -> Result<ServerConfig, String> {
+        self.made.fetch_add(1, Ordering::Relaxed);
         let Leaf { certificate, key } = leaf::issue(&self.root, name, now)?;
         let failed = |error: rustls::Error| error.to_string();
         let mut config = ServerConfig::builder_with_provider(self.provider.clone())

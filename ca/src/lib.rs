@@ -25,7 +25,7 @@ mod cache;
 mod leaf;
 mod root;
 
-pub use cache::{ALPN, CAPACITY, Issuer};
+pub use cache::{ALPN, CAPACITY, Issuer, Leaves};
 pub use leaf::Name;
 pub use root::Root;
 

@@ -79,6 +79,11 @@ impl Backlog {
         }
     }
 
+    /// Entries that the index lacks.
+    pub(crate) fn behind(&self) -> usize {
+        self.lock().behind()
+    }
+
     /// Waits while the index is too far behind. Does not wait for a follower that has ended: its end closed the ledger.
     pub(crate) fn wait_for_room(&self) {
         let mut gathered = self.lock();

@@ -18,6 +18,7 @@ use crate::append::{AppendError, Receipt, Recorded};
 use crate::budget;
 use crate::chain::Prepared;
 use crate::event::Draft;
+use crate::figures::Figures;
 use crate::follower::Follower;
 use crate::home::Home;
 use crate::intent::{Intent, State};
@@ -28,7 +29,7 @@ use crate::past::{self, Page, Past};
 use crate::principal::Principal;
 use crate::query::{self, Query, ReadError};
 use crate::shared::Shared;
-use crate::space::Space;
+use crate::space::{self, Room, Space};
 use crate::standing::Standing;
 use crate::switch::KillSwitches;
 use crate::texts;
@@ -70,6 +71,7 @@ struct Inner {
     origin: String,
     shared: Arc<Shared>,
     queue: SyncSender<Message>,
+    reserve_bytes: u64,
     /// Taken by whoever stops them.
     threads: Mutex<Option<Threads>>,
 }
@@ -114,7 +116,8 @@ impl Ledger {
         let threads = Threads::start(writer, Follower::new(Arc::clone(&shared), executions));
         let threads = threads.map_err(|source| OpenError::Io { path: options.dir.clone(), source })?;
         let threads = Mutex::new(Some(threads));
-        let ledger = Ledger { inner: Arc::new(Inner { home, origin, shared, queue, threads }) };
+        let reserve_bytes = options.reserve_bytes;
+        let ledger = Ledger { inner: Arc::new(Inner { home, origin, shared, queue, reserve_bytes, threads }) };
         for draft in open::recovery(interrupted, torn_bytes) {
             // One by one: each is complete in itself, and the next start finishes what this one does not.
             ledger.append_blocking(vec![draft]).map_err(OpenError::Recovery)?;
@@ -249,6 +252,22 @@ impl Ledger {
     /// Why the ledger is closed to appends, if it is. Only a restart opens it again.
     pub fn latched(&self) -> Option<String> {
         self.inner.shared.latched().cloned()
+    }
+
+    /// What is free on the disk, looked at now.
+    pub fn room(&self) -> Room {
+        Room { free: space::free(self.inner.home.dir()), reserve: self.inner.reserve_bytes }
+    }
+
+    /// How it is doing.
+    pub fn figures(&self) -> Figures {
+        let shared = &self.inner.shared;
+        Figures {
+            commit_seconds: shared.commits.seconds(),
+            commit_entries: shared.commits.entries(),
+            behind: shared.backlog.behind() as u64,
+            room: self.room(),
+        }
     }
 
     /// Stops after everything already submitted, and flushes the index.

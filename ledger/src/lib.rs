@@ -91,6 +91,8 @@ mod durable;
 mod event;
 pub mod evidence;
 #[cfg(feature = "store")]
+mod figures;
+#[cfg(feature = "store")]
 mod follower;
 #[cfg(feature = "store")]
 mod group;
@@ -149,6 +151,8 @@ pub use budget::Reservation;
 pub use closed::{ArchiveError, Archived, archive};
 pub use event::{Draft, Event};
 #[cfg(feature = "store")]
+pub use figures::{Figures, Histogram};
+#[cfg(feature = "store")]
 pub use handle::{Head, Ledger, Options};
 pub use intent::{Illegal, Intent, Opening, State, next};
 pub use kind::{EventType, Kind, UnknownType};
@@ -162,6 +166,8 @@ pub use principal::{Principal, Status};
 pub use query::{Query, ReadError};
 #[cfg(feature = "store")]
 pub use sealed::{Limits, SealError, Sealed};
+#[cfg(feature = "store")]
+pub use space::Room;
 pub use standing::Standing;
 pub use switch::{KillSwitch, KillSwitches};
 #[cfg(feature = "store")]

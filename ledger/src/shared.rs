@@ -12,6 +12,7 @@ use crate::append::AppendError;
 use crate::backlog::Backlog;
 use crate::chain::{Entry, Link};
 use crate::checkpoints::Checkpoints;
+use crate::figures::Commits;
 use crate::home::Lock;
 use crate::state::{Book, Changes};
 use crate::store::Store;
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     pub(crate) backlog: Backlog,
     /// What was signed of the entries in the index.
     pub(crate) checkpoints: Checkpoints,
+    /// How large commits are and how long they take.
+    pub(crate) commits: Commits,
     /// Number of the last durable entry.
     pub(crate) seq: watch::Sender<u64>,
     published: RwLock<Published>,
@@ -51,7 +54,8 @@ impl Shared {
     pub(crate) fn new(lock: Lock, store: Store, book: Book, head: Link, checkpoints: Checkpoints) -> Shared {
         let (seq, _) = watch::channel(head.seq);
         let published = RwLock::new(Published { book, head, fresh: VecDeque::new() });
-        Shared { lock, store, backlog: Backlog::default(), checkpoints, seq, published, latch: OnceLock::new() }
+        let (backlog, commits) = (Backlog::default(), Commits::default());
+        Shared { lock, store, backlog, checkpoints, commits, seq, published, latch: OnceLock::new() }
     }
 
     /// Reads the published state. A poisoned lock is no reason to stop: a panicking writer has latched the ledger.

@@ -3,13 +3,22 @@
 //! A full disk closes the ledger, and with it everything. So what opens something new is refused before that; how open
 //! things end, what reviewers say and what is refused still has room.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::sys::statvfs::statvfs;
 
 use crate::append::AppendError;
 use crate::kind::EventType;
+
+/// What is free on the ledger's disk, and what of it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// Bytes that are free.
+    pub free: u64,
+    /// Bytes to be kept free: with less, nothing new is begun.
+    pub reserve: u64,
+}
 
 /// How much space there is, looked at now and then.
 #[derive(Debug)]
@@ -31,9 +40,7 @@ impl Space {
     /// Looks again if the last look was some time ago.
     pub(crate) fn look(&mut self) {
         if self.looked.is_none_or(|looked| looked.elapsed() >= LOOK_EVERY) {
-            // Where the space cannot be read there is none; the next write says why.
-            self.free =
-                statvfs(&self.dir).map_or(0, |found| found.blocks_available().saturating_mul(found.fragment_size()));
+            self.free = free(&self.dir);
             self.looked = Some(Instant::now());
         }
     }
@@ -53,6 +60,11 @@ impl Space {
         }
         Ok(())
     }
+}
+
+/// Bytes free where `dir` is. Where that cannot be read there is nothing; the next write says why.
+pub(crate) fn free(dir: &Path) -> u64 {
+    statvfs(dir).map_or(0, |found| found.blocks_available().saturating_mul(found.fragment_size()))
 }
 
 /// Between two looks the journal cannot grow by more than any sensible reserve.

@@ -177,7 +177,9 @@ impl Writer {
             return Err(reason.clone());
         }
         let lines = entries.iter().map(|entry| entry.line.as_str());
+        let begun = Instant::now();
         let written = self.journal.append(&day_of(first.event.ts), lines);
+        self.shared.commits.record(entries.len(), begun.elapsed());
         written.map(Some).map_err(|error| {
             let reason = format!("writing the journal failed: {error}");
             self.shared.latch(reason.clone());

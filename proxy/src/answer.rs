@@ -153,6 +153,14 @@ impl Refusal {
                 why,
                 "leave a place for the credential, as the API's documentation writes it; the gate fills it",
             ),
+            NoSpace(_) => row(
+                507,
+                "storage_low",
+                "storage low",
+                "too little disk space is left to record what would follow, so nothing was begun",
+                "try again later; an operator has to free space on the gate's disk",
+            )
+            .retryable(),
             NotFound => row(
                 404,
                 "not_found",

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
-use tracing_subscriber::EnvFilter;
 
 use crate::home::Home;
 use crate::{demo, setup, up};
 
 mod ask;
+mod begin;
 mod check;
 mod credentials;
 mod evidence;
@@ -19,10 +19,13 @@ mod explain;
 mod import;
 mod ledger;
 mod look;
+mod pages;
 mod policy;
 mod schema;
+mod sidecar;
 mod standing;
 mod start;
+mod watch;
 mod witness;
 
 /// An enforcing proxy for AI agents: no writ, no write.
@@ -32,6 +35,12 @@ struct Line {
     /// Folder with configuration and data [default: ~/.writ]
     #[arg(long, global = true, env = "WRIT_HOME")]
     home: Option<PathBuf>,
+    /// Folder with the configuration, if not in the home; nothing is written there
+    #[arg(long, global = true, env = "WRIT_CONFIG")]
+    config: Option<PathBuf>,
+    /// Folder to write to what clients have to trust, ca-bundle.pem and others [default: the home]
+    #[arg(long, global = true, env = "WRIT_TRUST")]
+    trust: Option<PathBuf>,
     /// Print results as JSON
     #[arg(long, global = true)]
     json: bool,
@@ -111,8 +120,31 @@ enum Command {
         #[command(subcommand)]
         what: KillCommand,
     },
+    /// Add the gate to the pods of a Kubernetes manifest, offline; prints the result
+    Inject(sidecar::Inject),
     /// Load destinations and policies again
     Reload,
+    /// Print completions for a shell
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page, or write one for each command
+    Man {
+        /// Folder to write them to
+        #[arg(long)]
+        dir: Option<PathBuf>,
+    },
+    /// Show a running gate on one screen: doors, agents, what waits, the last decisions, ledger, rules
+    Status,
+    /// The same, kept up to date
+    Top(watch::Top),
+    /// Ask a running gate whether it serves, and what is wrong; exit code 1 when it should be sent no requests
+    Health {
+        /// Only whether a restart would help
+        #[arg(long)]
+        live: bool,
+    },
     /// Read, verify or rebuild the ledger
     Ledger {
         #[command(subcommand)]
@@ -410,14 +442,15 @@ enum Exit {
 pub fn main() -> ExitCode {
     let line = Line::parse();
     let home = Home::locate(line.home.as_deref());
+    let home = home.map(|home| home.configured_in(line.config).trusting_in(line.trust));
     let exits = match line.command {
         // Before there is a second thread.
         Invocation::Confined(what) => return start::confined(&what),
         // Not hardened: the program inherits what is changed of this process.
         Invocation::Run(what) => home.and_then(|home| start::run(home, what)),
         Invocation::Command(command) => {
-            harden();
-            log();
+            begin::harden();
+            begin::log();
             run(home, line.json, command).map(|exit| ExitCode::from(exit as u8))
         }
     };
@@ -468,7 +501,13 @@ fn run(home: Result<Home>, json: bool, command: Command) -> Result<Exit> {
             Command::Operators { what } => ask::principals(home?, "operators", &what, json).await,
             Command::Login => ask::login(home?, json).await,
             Command::Kill { what } => ask::kill(home?, &what, json).await,
+            Command::Inject(what) => sidecar::inject(&what),
             Command::Reload => ask::reload(home?).await,
+            Command::Completions { shell } => Ok(pages::completions(shell)),
+            Command::Man { dir } => pages::manual(dir.as_deref()),
+            Command::Status => watch::status(home?, json).await,
+            Command::Top(what) => watch::top(home?, &what).await,
+            Command::Health { live } => watch::health(home?, live, json).await,
             Command::Ledger { what } => ledger::run(home?, &what, json).await,
             Command::Export(what) => evidence::export(home?, &what).await,
             Command::Verify(what) => evidence::verify(&what, json),
@@ -478,32 +517,6 @@ fn run(home: Result<Home>, json: bool, command: Command) -> Result<Exit> {
         }
     })
 }
-
-/// Before any secret is read: no core dumps, and no file of ours for anybody else. As many open files as are allowed.
-fn harden() {
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o077));
-    if let Err(error) = nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_CORE, 0, 0) {
-        say_error(&format!("core dumps could not be turned off: {error}"));
-    }
-    use nix::sys::resource::{Resource, getrlimit, setrlimit};
-    let raised =
-        getrlimit(Resource::RLIMIT_NOFILE).and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
-    if let Err(error) = raised {
-        say_error(&format!("the number of open files could not be raised: {error}"));
-    }
-    if let Err(error) = nix::sys::prctl::set_dumpable(false) {
-        say_error(&format!("memory could not be closed to other processes: {error}"));
-    }
-}
-
-fn log() {
-    let filter = EnvFilter::try_from_env("WRIT_LOG").unwrap_or_else(|_| "writ=info".into());
-    let filter = DISCREET.iter().filter_map(|each| each.parse().ok()).fold(filter, EnvFilter::add_directive);
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-}
-
-/// Libraries that write out what they carry, headers and all, when they are told to trace.
-const DISCREET: [&str; 4] = ["aws_config=info", "aws_runtime=info", "aws_sigv4=info", "aws_smithy_runtime=info"];
 
 /// Writes a line to standard output. A closed pipe (`writ ledger tail | head`) ends the output quietly.
 fn say(text: &str) {

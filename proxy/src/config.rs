@@ -51,6 +51,12 @@ pub struct Config {
     pub ledger_key: Option<PathBuf>,
     /// Who is shown each checkpoint of the ledger.
     pub witnesses: Vec<Witness>,
+    /// Folder with a token for each agent, in a file of its name.
+    pub agent_tokens: Option<PathBuf>,
+    /// Folder with a token for each operator, in a file called by its name and role.
+    pub operator_tokens: Option<PathBuf>,
+    /// Whether the gate counts for Prometheus.
+    pub metrics: bool,
 }
 
 #[derive(Debug, Deserialize, Default, JsonSchema)]
@@ -62,6 +68,8 @@ pub(crate) struct RawConfig {
     limits: Limits,
     answers: RawAnswers,
     providers: BTreeMap<String, ProviderSettings>,
+    telemetry: RawTelemetry,
+    tokens: RawTokens,
     upstream: RawUpstream,
     ledger: RawLedger,
     witnesses: Vec<RawWitness>,
@@ -89,6 +97,19 @@ struct RawDoors {
 struct RawAnswers {
     hold_status: u16,
     public_url: Option<String>,
+}
+
+#[derive(Debug, Deserialize, Default, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct RawTokens {
+    agents: Option<PathBuf>,
+    operators: Option<PathBuf>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct RawTelemetry {
+    metrics: bool,
 }
 
 #[derive(Debug, Deserialize, Default, JsonSchema)]
@@ -146,6 +167,9 @@ impl Config {
             connect_to: raw.upstream.connect_to,
             ledger_key: raw.ledger.key,
             witnesses,
+            agent_tokens: raw.tokens.agents,
+            operator_tokens: raw.tokens.operators,
+            metrics: raw.telemetry.metrics,
         };
         (config, faults)
     }
@@ -168,6 +192,14 @@ impl Default for RawDoors {
 impl Default for RawAnswers {
     fn default() -> RawAnswers {
         RawAnswers { hold_status: 202, public_url: None }
+    }
+}
+
+// === impl RawTelemetry ===
+
+impl Default for RawTelemetry {
+    fn default() -> RawTelemetry {
+        RawTelemetry { metrics: true }
     }
 }
 
@@ -216,9 +248,12 @@ fn read_config(path: &Path, variable: impl Fn(&str) -> Option<String>, faults: &
         raw.doors.reverse = Some(address);
     }
     overlay("WRIT_ANSWERS_HOLD_STATUS", &variable, &mut raw.answers.hold_status, faults);
+    overlay("WRIT_TELEMETRY_METRICS", &variable, &mut raw.telemetry.metrics, faults);
     raw.environment = variable("WRIT_ENVIRONMENT").or(raw.environment);
     raw.answers.public_url = variable("WRIT_ANSWERS_PUBLIC_URL").or(raw.answers.public_url);
     raw.ledger.key = variable("WRIT_LEDGER_KEY").map(PathBuf::from).or(raw.ledger.key);
+    raw.tokens.agents = variable("WRIT_TOKENS_AGENTS").map(PathBuf::from).or(raw.tokens.agents);
+    raw.tokens.operators = variable("WRIT_TOKENS_OPERATORS").map(PathBuf::from).or(raw.tokens.operators);
     raw.upstream.roots = variable("WRIT_UPSTREAM_ROOTS").map(PathBuf::from).or(raw.upstream.roots);
     for (name, _) in Limits::TABLE {
         let key = format!("WRIT_LIMITS_{}", name.to_ascii_uppercase());

@@ -26,6 +26,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::config::Config;
 use crate::door::Door;
+use crate::drain;
 use crate::hold;
 use crate::home::Home;
 use crate::id;
@@ -81,7 +82,7 @@ async fn play(folder: &Path) -> Result<()> {
     denied(&client, &hits).await?;
     held(&client, &hits, &running).await?;
     let gate = running.gate;
-    gate.shut_down().await;
+    drain::shut_down(gate, std::future::pending()).await;
     let verified = ledger::verify(&home.data())?;
     say(&format!(
         "5. The ledger verifies: {} entries, head {}…",

@@ -137,7 +137,7 @@ fn grpc_code(told: &Refusal) -> u16 {
         409 => ABORTED,
         408 => DEADLINE_EXCEEDED,
         400..=499 if told.pending().is_none() && answer.status != StatusCode::GONE => INVALID_ARGUMENT,
-        502 | 503 if answer.retryable => UNAVAILABLE,
+        502 | 503 | 507 if answer.retryable => UNAVAILABLE,
         500..=599 => UNKNOWN,
         _ => FAILED_PRECONDITION,
     }

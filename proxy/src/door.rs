@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
-use http::{Method, Request, header};
+use http::{Method, Request, Response, header};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -75,8 +75,33 @@ impl Door {
         Ok(())
     }
 
+    /// Asks, and reads the answer as JSON whether or not it is a fault; says whether it is none.
+    ///
+    /// # Errors
+    /// When the gate is not there.
+    pub async fn look(&self, path: &str) -> Result<(Value, bool)> {
+        let response = self.answer(Method::GET, path, None).await?;
+        let is_well = response.status().is_success();
+        let bytes = response.into_body().collect().await?.to_bytes();
+        let found = serde_json::from_slice(&bytes).context("the operator door gave an answer that is not JSON")?;
+        Ok((found, is_well))
+    }
+
     /// The body of an answer that is no fault.
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Incoming> {
+        let response = self.answer(method, path, body).await?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response.into_body());
+        }
+        let bytes = response.into_body().collect().await?.to_bytes();
+        let words = serde_json::from_slice::<Value>(&bytes)
+            .ok()
+            .and_then(|fault| fault.get("error")?.as_str().map(str::to_owned));
+        bail!("{}", words.unwrap_or_else(|| format!("the operator door answered {status}")))
+    }
+
+    async fn answer(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response<Incoming>> {
         let stream = TcpStream::connect(self.address)
             .await
             .with_context(|| format!("no gate answers at {}; start it with `writ up`", self.address))?;
@@ -90,15 +115,6 @@ impl Door {
             .header(header::AUTHORIZATION, format!("Bearer {}", self.token.as_str()))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(Bytes::from(text)))?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        if status.is_success() {
-            return Ok(response.into_body());
-        }
-        let bytes = response.into_body().collect().await?.to_bytes();
-        let words = serde_json::from_slice::<Value>(&bytes)
-            .ok()
-            .and_then(|fault| fault.get("error")?.as_str().map(str::to_owned));
-        bail!("{}", words.unwrap_or_else(|| format!("the operator door answered {status}")))
+        Ok(sender.send_request(request).await?)
     }
 }

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, Version, header};
@@ -19,10 +20,11 @@ use crate::body::{self, Answer, Reply, Share};
 use crate::canonical::{self, Asked, Entry, Way};
 use crate::credential::Credential;
 use crate::dialect::Dialect;
-use crate::flood::Source;
+use crate::flood::{self, Source};
 use crate::gate::Gate;
 use crate::hold::Waiting;
 use crate::limits::Limits;
+use crate::metrics::{Stage, Verdict};
 use crate::permit::{Order, check_switches};
 use crate::record::Trace;
 use crate::refusal::Refusal;
@@ -138,6 +140,7 @@ async fn attempt(
     if let Some(refusal) = caller.mismatch.clone().map(Refusal::AuthorityMismatch).or_else(|| turn.refusal()) {
         return Err(refusal);
     }
+    let begun = Instant::now();
     let (parts, incoming) = request.into_parts();
     let mut asked = canonical::read(&parts, &caller.way, &gate.limits)?;
     if asked.authority.is_none() && intents::is_public(&asked) {
@@ -156,6 +159,8 @@ async fn attempt(
     let whole = tokio::time::timeout(Limits::seconds(gate.limits.body_seconds), whole).await;
     let (bytes, share) =
         whole.map_err(|_| Refusal::SlowRequest("the request body did not arrive in time".to_owned()))??;
+    gate.metrics.passed(Stage::Read, begun);
+    gate.metrics.requested(bytes.len());
     let wait = waits(gate, &asked, destination);
     let credential = destination.and_then(|destination| rulebook.credential_of(destination));
     let facts = facts(asked, name.clone(), bytes, (&rulebook, credential))?;
@@ -276,6 +281,7 @@ async fn admit(
     trace: &Trace,
     once: Option<&Once>,
 ) -> Result<Admitted, Refusal> {
+    let begun = Instant::now();
     let mut decision = decide(rulebook, facts, &[]);
     if matches!(decision, Decision::Hold(_)) {
         let standings = Box::pin(standing::offered(gate, facts)).await;
@@ -283,6 +289,10 @@ async fn admit(
             decision = decide(rulebook, facts, &standings);
         }
     }
+    gate.metrics.passed(Stage::Decide, begun);
+    // Its configured key: the key of a call holds what the agent wrote.
+    let destination = rulebook.rules.destination(&facts.method, &facts.authority, &facts.path);
+    gate.metrics.decided(&facts.agent, destination.map(|each| each.key.as_str()), Verdict::of(&decision));
     match decision {
         Decision::Allow(grant) => Ok(Admitted::Go(Box::new(grant))),
         Decision::Deny(denial) => Err(Refusal::Denied(Box::new((denial, facts.clone())))),
@@ -324,6 +334,10 @@ pub async fn refuse(gate: &Arc<Gate>, refusal: Refusal, peer: IpAddr, agent: Opt
         gate.refusals.record(gate, &Source { peer, agent }, &refusal, trace).await
     };
     let told = recorded.err().unwrap_or(refusal);
+    gate.metrics.refused(told.answer().code);
+    if let Some((kind, severity)) = flood::violation(&told) {
+        gate.metrics.violated(kind, severity);
+    }
     if !told.cause().is_empty() {
         tracing::error!(code = told.answer().code, cause = told.cause(), correlation = trace.correlation, "refused");
     }
@@ -339,6 +353,7 @@ fn is_on_the_ledger(refusal: &Refusal) -> bool {
         | Refusal::Expired(_)
         | Refusal::LedgerRefused(_)
         | Refusal::LedgerUnavailable(_)
+        | Refusal::NoSpace(_)
         | Refusal::NotFound
         | Refusal::NotIdentified(_)
         | Refusal::Pending(_)

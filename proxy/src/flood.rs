@@ -147,7 +147,7 @@ impl Source<'_> {
 }
 
 /// Which refusals are violations, of which kind and severity.
-fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
+pub(crate) fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
     match refused {
         Refusal::Ambiguous(_) => Some(("ambiguous_request", "MEDIUM")),
         Refusal::AuthorityMismatch(_) => Some(("authority_mismatch", "MEDIUM")),
@@ -172,6 +172,7 @@ fn violation(refused: &Refusal) -> Option<(&'static str, &'static str)> {
         | Refusal::MethodRefused(_)
         | Refusal::NoKey(_)
         | Refusal::NoPlace(_)
+        | Refusal::NoSpace(_)
         | Refusal::NotFound
         | Refusal::NotIdentified(_)
         | Refusal::NoRoute(_)

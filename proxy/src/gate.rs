@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use ca::{Issuer, Root};
 use jiff::Timestamp;
 use ledger::{Draft, EventType, Ledger, Options, Sealed, State, Status};
@@ -18,11 +18,15 @@ use vault::Vault;
 use crate::access_tokens::Tokens;
 use crate::config::Config;
 use crate::downtime;
+use crate::enrol;
 use crate::flood::Refusals;
+use crate::health::Vaults;
 use crate::hold;
 use crate::limits::Limits;
 use crate::listen;
+use crate::metrics::Metrics;
 use crate::mint::Mint;
+use crate::neighbour::Neighbours;
 use crate::parked;
 use crate::pool::Pool;
 use crate::principal::{Kind, Principals, Standing};
@@ -66,10 +70,22 @@ pub struct Gate {
     reloading: tokio::sync::Mutex<()>,
     /// Refusals that are counted rather than recorded one by one.
     pub refusals: Refusals,
+    /// Connections of agents; a shutdown waits for the requests on them.
+    pub connections: TaskTracker,
     /// Executions under way; a shutdown waits for them.
     pub tasks: TaskTracker,
     /// Cancelled when the gate shuts down.
     pub stop: CancellationToken,
+    /// When it was opened.
+    pub opened: Timestamp,
+    /// What is counted for Prometheus.
+    pub metrics: Metrics,
+    /// Vaults that do not lend.
+    pub vaults: Vaults,
+    /// Why the rules written last are not in force; none when they are.
+    pub rules_refused: ArcSwapOption<String>,
+    /// Whether an agent runs as the gate's own user.
+    pub neighbours: Neighbours,
     rulebook: ArcSwap<Rulebook>,
     /// The files before they were first read.
     traces: Traces,
@@ -103,7 +119,6 @@ impl Gate {
         });
         let ledger = opened.await??;
         verify_all(&ledger).await?;
-        tighten(&principals, &ledger);
         let sealed = open_sealed(&config, &limits)?;
         let gate = Arc::new(Gate {
             vault: Vault::new(limits.of_secrets()),
@@ -120,8 +135,14 @@ impl Gate {
             parking: tokio::sync::Mutex::new(()),
             reloading: tokio::sync::Mutex::new(()),
             refusals: Refusals::default(),
+            connections: TaskTracker::new(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            opened: Timestamp::now(),
+            metrics: Metrics::new(config.metrics)?,
+            vaults: Vaults::default(),
+            rules_refused: ArcSwapOption::empty(),
+            neighbours: Neighbours::default(),
             rulebook: ArcSwap::from_pointee(rulebook),
             traces,
             sealed: Arc::new(sealed),
@@ -132,14 +153,36 @@ impl Gate {
             principals,
             own,
         });
+        gate.tighten();
         gate.record_start().await?;
         warn(&gate.rulebook());
+        enrol::from_files(&gate).await?;
         Ok(gate)
     }
 
     /// The version in force now; a request takes it once.
     pub fn rulebook(&self) -> Arc<Rulebook> {
         self.rulebook.load_full()
+    }
+
+    /// What the ledger says of principals holds where their file says less.
+    pub fn tighten(&self) {
+        let standing = |status| match status {
+            Status::Active => Standing::Active,
+            Status::Revoked => Standing::Revoked,
+            Status::Suspended => Standing::Suspended,
+        };
+        for agent in self.ledger.agents() {
+            self.principals.tighten(Kind::Agent, &agent.name, standing(agent.status));
+        }
+        for operator in self.ledger.operators() {
+            self.principals.tighten(Kind::Operator, &operator.name, standing(operator.status));
+        }
+    }
+
+    /// Addresses of its doors: forward, operator, and reverse where there is one.
+    pub fn doors(&self) -> &[SocketAddr] {
+        &self.own
     }
 
     /// Whether an address is one of the gate's own doors.
@@ -187,33 +230,15 @@ impl Gate {
                 self.record_rules(&rulebook.rules).await?;
                 warn(&rulebook);
                 self.rulebook.store(Arc::new(rulebook));
+                self.rules_refused.store(None);
                 self.pool.sweep(true);
                 Ok(())
             }
             Err(invalid) => {
+                self.rules_refused.store(Some(Arc::new(invalid.to_string())));
                 record::append_or_log(&self.ledger, record::refused_configuration(&invalid)).await;
                 Err(invalid.into())
             }
-        }
-    }
-
-    /// Ends orderly: no new work, executions get their time, the ledger is closed last.
-    pub async fn shut_down(self: Arc<Gate>) {
-        self.stop.cancel();
-        self.tasks.close();
-        let drain = Limits::seconds(self.limits.drain_seconds);
-        if tokio::time::timeout(drain, self.tasks.wait()).await.is_err() {
-            tracing::warn!("executions were still under way; their outcome is recorded as unknown at the next start");
-        }
-        let mut last = self.refusals.due(true);
-        last.push(Draft::new(EventType::GateStopped));
-        if let Err(error) = self.ledger.append(last).await {
-            tracing::error!(%error, "the end could not be recorded");
-        }
-        let ledger = self.ledger.clone();
-        drop(self);
-        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || ledger.close()).await {
-            tracing::error!(%error, "the ledger could not be closed");
         }
     }
 
@@ -335,21 +360,6 @@ fn halves(most: u64) -> Arc<Shares<String>> {
 fn warn(rulebook: &Rulebook) {
     for fault in rulebook.warnings() {
         tracing::warn!("{fault}");
-    }
-}
-
-/// What the ledger says of principals holds where their file says less.
-fn tighten(principals: &Principals, ledger: &Ledger) {
-    let standing = |status| match status {
-        Status::Active => Standing::Active,
-        Status::Revoked => Standing::Revoked,
-        Status::Suspended => Standing::Suspended,
-    };
-    for agent in ledger.agents() {
-        principals.tighten(Kind::Agent, &agent.name, standing(agent.status));
-    }
-    for operator in ledger.operators() {
-        principals.tighten(Kind::Operator, &operator.name, standing(operator.status));
     }
 }
 

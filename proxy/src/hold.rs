@@ -228,8 +228,8 @@ pub async fn wait(gate: &Gate, id: &str, seconds: u64) -> Option<Intent> {
             | State::Succeeded
             | State::Unknown => true,
         };
-        let changed = tokio::time::timeout_at(end, changes.changed());
-        if settled || !matches!(changed.await, Ok(Ok(()))) {
+        let changed = gate.stop.run_until_cancelled(tokio::time::timeout_at(end, changes.changed()));
+        if settled || !matches!(changed.await, Some(Ok(Ok(())))) {
             return Some(intent);
         }
     }

@@ -5,6 +5,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::statvfs::{FsFlags, statvfs};
 use policy::{Code, Fault, Invalid};
 
 use crate::environment::Trusted;
@@ -13,7 +14,11 @@ use crate::environment::Trusted;
 #[derive(Clone, Debug)]
 pub struct Home {
     root: PathBuf,
+    /// Where the operator's own files are: the home itself, or a folder that the gate never writes to.
+    config: PathBuf,
     data: PathBuf,
+    /// Where clients find what they have to trust.
+    trust: PathBuf,
 }
 
 // === impl Home ===
@@ -35,13 +40,35 @@ impl Home {
     }
 
     fn at(root: PathBuf) -> Home {
-        let data = root.join("data");
-        Home { root, data }
+        let (config, data, trust) = (root.clone(), root.join("data"), root.clone());
+        Home { root, config, data, trust }
+    }
+
+    /// The same home with the operator's files in a folder of their own, such as a read-only mount.
+    pub fn configured_in(self, config: Option<PathBuf>) -> Home {
+        let config = config.unwrap_or(self.config);
+        Home { config, ..self }
+    }
+
+    /// The same home with what clients have to trust elsewhere, such as in a folder that agents see.
+    pub fn trusting_in(self, trust: Option<PathBuf>) -> Home {
+        let trust = trust.unwrap_or(self.trust);
+        Home { trust, ..self }
+    }
+
+    /// What clients have to trust, in each form that some client wants.
+    pub fn trusted(&self) -> Trusted {
+        Trusted::at(&self.trust)
+    }
+
+    /// Whether the operator's files are in a folder of their own: nothing is ever created there.
+    pub fn is_configured_apart(&self) -> bool {
+        self.config != self.root
     }
 
     /// The same home with its data in the making: complete only when it has its final name.
     pub fn staged(&self) -> Home {
-        Home { root: self.root.clone(), data: self.root.join("data.new") }
+        Home { data: self.root.join("data.new"), ..self.clone() }
     }
 
     /// The folder itself.
@@ -51,32 +78,32 @@ impl Home {
 
     /// `writ.yaml`.
     pub fn config(&self) -> PathBuf {
-        self.root.join("writ.yaml")
+        self.config.join("writ.yaml")
     }
 
     /// `destinations.yaml`.
     pub fn destinations(&self) -> PathBuf {
-        self.root.join("destinations.yaml")
+        self.config.join("destinations.yaml")
     }
 
     /// `policies/`.
     pub fn policies(&self) -> PathBuf {
-        self.root.join("policies")
+        self.config.join("policies")
     }
 
     /// `agents/`: a manifest for each agent that has one; need not exist.
     pub fn agents(&self) -> PathBuf {
-        self.root.join("agents")
+        self.config.join("agents")
     }
 
     /// `tests/`: cases for the policies.
     pub fn cases(&self) -> PathBuf {
-        self.root.join("tests")
+        self.config.join("tests")
     }
 
     /// `credentials.yaml`.
     pub fn credentials(&self) -> PathBuf {
-        self.root.join("credentials.yaml")
+        self.config.join("credentials.yaml")
     }
 
     /// `data/`: what the gate writes.
@@ -96,7 +123,7 @@ impl Home {
 
     /// The interception certificate together with the public roots: what clients are told to trust.
     pub fn bundle(&self) -> PathBuf {
-        Trusted::at(&self.root).bundle()
+        self.trusted().bundle()
     }
 
     /// The token of the operator that the first run made.
@@ -114,7 +141,8 @@ impl Home {
     /// # Errors
     /// When the file system refuses.
     pub fn create(&self) -> Result<()> {
-        for dir in [self.root.clone(), self.policies(), self.cases()] {
+        let own = (!self.is_configured_apart()).then(|| [self.policies(), self.cases()]);
+        for dir in std::iter::once(self.root.clone()).chain(own.into_iter().flatten()) {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(&dir);
             made.with_context(|| format!("cannot create `{}`", dir.display()))?;
         }
@@ -129,7 +157,8 @@ impl Home {
         if !self.root.is_dir() {
             return Err(Invalid(vec![missing(&self.root, "it does not exist", "`writ init` or `writ up` creates it")]));
         }
-        let mut guarded = vec![self.root.clone(), self.data(), self.keys(), self.policies(), self.agents()];
+        let mut guarded =
+            vec![self.root.clone(), self.config.clone(), self.data(), self.keys(), self.policies(), self.agents()];
         guarded.extend([self.config(), self.destinations(), self.credentials()]);
         guarded.extend(self.policy_files()?);
         guarded.extend(self.manifest_files()?);
@@ -203,8 +232,15 @@ pub fn require_private(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What is wrong with a file or folder that anyone but its owner may change (a Kubernetes mount may be read-only and
-/// owned by root).
+/// Refuses a file that anyone but its owner may change.
+///
+/// # Errors
+/// Names the file and what mends it.
+pub fn require_unshared(path: &Path) -> Result<()> {
+    shared(path).map_or(Ok(()), |fault| bail!("{fault}"))
+}
+
+/// What is wrong with a file or folder that anyone but its owner may change.
 fn shared(path: &Path) -> Option<Fault> {
     let name = path.display().to_string();
     let fault = |message: &str, remedy: &str| Some(Fault::about(&name, Code::SharedFile, message, remedy));
@@ -217,11 +253,13 @@ fn shared(path: &Path) -> Option<Fault> {
             return Some(missing(path, &format!("it cannot be read: {error}"), "make it readable for the gate"));
         }
     };
+    // Kubernetes gives the folder of a ConfigMap the mode 0777 and mounts it read-only.
+    let is_fixed = statvfs(path).is_ok_and(|mount| mount.flags().contains(FsFlags::ST_RDONLY));
     let mode = found.permissions().mode() & 0o777;
     if found.is_dir() && fs::symlink_metadata(path).is_ok_and(|link| link.is_symlink()) {
         return fault("this folder is a symbolic link", "put the folder itself there");
     }
-    if mode & 0o022 != 0 {
+    if mode & 0o022 != 0 && !is_fixed {
         return fault(&format!("this can be changed by others (mode {mode:o})"), &format!("run `chmod go-w {name}`"));
     }
     let (owner, own) = (found.uid(), nix::unistd::geteuid().as_raw());

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, header};
@@ -18,6 +18,8 @@ use zeroize::Zeroizing;
 use crate::access_tokens::Missing;
 use crate::credential::{Credential, Shape, SigV4, Slot, Text};
 use crate::gate::Gate;
+use crate::health;
+use crate::metrics::Stage;
 use crate::permit::Permit;
 use crate::refusal::Refusal;
 use crate::scrub::Needles;
@@ -93,7 +95,9 @@ impl std::fmt::Debug for Injected {
 
 impl Borrower<'_> {
     async fn fetch(&mut self, place: &Place) -> Result<Fetched, Missing> {
+        let begun = Instant::now();
         let fetched = self.gate.vault.fetch(place).await;
+        health::fetched(self.gate, place.provider(), fetched.as_ref().err().map(|error| &error.fault), begun);
         let mut fetched = fetched.map_err(|error| Missing::Unfetched(error.fault.clone(), error.to_string()))?;
         self.leases.extend(fetched.lease.take());
         Ok(fetched)
@@ -142,6 +146,7 @@ pub async fn credentials(gate: &Gate, permit: &Permit) -> Result<Injected, Refus
     if !credential.is_bound_to(authority) {
         return Err(Refusal::VaultUnavailable(format!("credential `{name}` is not bound to {authority}")));
     }
+    let begun = Instant::now();
     let mut borrower = Borrower { gate, leases: Vec::new() };
     let Rendered { mut injected, needles, version, token } =
         match rendered(&mut borrower, permit, (name, credential)).await {
@@ -151,6 +156,7 @@ pub async fn credentials(gate: &Gate, permit: &Permit) -> Result<Injected, Refus
                 return Err(refusal);
             }
         };
+    gate.metrics.passed(Stage::Vault, begun);
     if needles.is_some() {
         // A reply that is not encoded can be looked through as it comes.
         injected.headers.push((header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));

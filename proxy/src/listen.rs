@@ -25,6 +25,8 @@ use crate::frames::Counted;
 use crate::gate::Gate;
 use crate::head::{self, Head};
 use crate::limits::Limits;
+use crate::metrics::Present;
+use crate::neighbour;
 use crate::patient::Patient;
 use crate::record::Trace;
 use crate::refusal::Refusal;
@@ -132,8 +134,10 @@ where
             // Without a place it is closed at once: waiting connections would keep everybody out alike.
             Ok((stream, peer)) => {
                 if let Some(place) = room.take(peer.ip()) {
+                    neighbour::look(&gate, peer);
+                    let present = gate.metrics.connection();
                     let served = serve(Arc::clone(&gate), stream, peer);
-                    tokio::spawn(keep(place, served));
+                    gate.connections.spawn(keep((place, present), served));
                 }
             }
             // Out of file descriptors, most likely: connections that end will free some.
@@ -145,10 +149,10 @@ where
     }
 }
 
-/// Keeps a connection's place for as long as it is served.
-async fn keep(place: Place<IpAddr>, served: impl Future<Output = ()>) {
+/// Keeps a connection's place, and counts it, for as long as it is served.
+async fn keep(kept: (Place<IpAddr>, Present), served: impl Future<Output = ()>) {
     served.await;
-    drop(place);
+    drop(kept);
 }
 
 /// File descriptors this process may have; half of them for clients, the rest for upstreams and files.
@@ -160,7 +164,9 @@ pub fn descriptors() -> usize {
 async fn connection(gate: Arc<Gate>, stream: TcpStream, peer: SocketAddr) {
     let (Ok(()), Ok(door)) = (stream.set_nodelay(true), stream.local_addr()) else { return };
     let mut wire = Wire { stream, raw: BytesMut::new(), peer, door };
-    match wire.head(&gate.limits).await {
+    // A gate that ends waits for requests, not for clients that have not sent one.
+    let Some(head) = gate.stop.run_until_cancelled(wire.head(&gate.limits)).await else { return };
+    match head {
         Ok(Some(head)) if head.method == "CONNECT" => tunnel::serve(gate, wire, head).await,
         Ok(Some(_)) => plain(gate, wire).await,
         Ok(None) => {}

@@ -41,10 +41,12 @@ mod login;
 mod page;
 mod pass;
 mod principals;
+mod probe;
 mod runs;
 mod session;
 mod settle;
 mod standings;
+mod status;
 mod switches;
 mod visible;
 mod vote;
@@ -108,6 +110,7 @@ fn routes(gate: Arc<Gate>, guard: Arc<Guard>) -> Router {
         .route("/v1/texts/{hash}", get(text))
         .route("/v1/login", post(login::invite))
         .route("/v1/session/end", post(login::end))
+        .route("/v1/status", get(status::status))
         .route("/v1/stream", get(live::stream))
         .route("/v1/reload", post(reload))
         .route("/v1/verify", post(verify))
@@ -125,13 +128,17 @@ fn routes(gate: Arc<Gate>, guard: Arc<Guard>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&guard), guard::identify))
         .layer(Extension(Arc::clone(&guard)));
     let open = Router::new().route("/v1/session", post(login::open)).with_state(Arc::clone(&guard));
+    let scraped = Router::new()
+        .route("/metrics", get(probe::scrape))
+        .layer(middleware::from_fn_with_state(Arc::clone(&guard), guard::identify));
+    let probes = Router::new().route("/health", get(probe::health)).route("/ready", get(probe::ready)).merge(scraped);
     Router::new()
-        .route("/health", get(health))
         .merge(page::public())
         .merge(guarded)
-        .with_state(gate)
+        .with_state(Arc::clone(&gate))
         .merge(open)
         .layer(middleware::from_fn_with_state(guard, guard::enter))
+        .merge(probes.with_state(gate))
 }
 
 async fn connection(stream: TcpStream, doors: Router, stop: CancellationToken, place: OwnedSemaphorePermit) {
@@ -150,13 +157,6 @@ async fn connection(stream: TcpStream, doors: Router, stop: CancellationToken, p
         tracing::debug!(%error, "a connection to the operator door ended early");
     }
     drop(place);
-}
-
-async fn health(Shared(gate): Shared<Arc<Gate>>) -> Result<Json<Value>, Fault> {
-    match gate.ledger.latched() {
-        None => Ok(Json(json!({"status": "ok"}))),
-        Some(why) => Err(Fault(StatusCode::SERVICE_UNAVAILABLE, why)),
-    }
 }
 
 async fn intents(Shared(gate): Shared<Arc<Gate>>, Query(query): Query<IntentQuery>) -> Result<Json<Value>, Fault> {

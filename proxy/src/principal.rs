@@ -190,9 +190,18 @@ impl Principals {
     /// # Errors
     /// When the name is taken or not plain, or the file cannot be written.
     pub fn add(&self, new: Newcomer) -> Result<String> {
+        let token = id::token(new.kind.prefix()).context("no randomness")?;
+        self.add_with(new, &token)?;
+        Ok(token)
+    }
+
+    /// Makes a principal whose token is known already.
+    ///
+    /// # Errors
+    /// As [`Principals::add`].
+    pub fn add_with(&self, new: Newcomer, token: &str) -> Result<()> {
         self.check_free(&new)?;
         let Newcomer { kind, name, owner, role, groups } = new;
-        let token = id::token(kind.prefix()).context("no randomness")?;
         let token_sha256 = id::digest(token.as_bytes());
         let standing = Standing::Active;
         let principal =
@@ -200,8 +209,7 @@ impl Principals {
         self.change(|known| match known.insert((kind, name.clone()), principal) {
             None => Ok(()),
             Some(_) => bail!("`{name}` exists already; choose another name"),
-        })?;
-        Ok(token)
+        })
     }
 
     /// Whether the standing of a principal can change.

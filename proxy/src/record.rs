@@ -175,8 +175,8 @@ pub fn about_intent(kind: EventType, intent: &ledger::Intent) -> Draft {
 /// Appends and waits until the events are durable, at most the time the ledger is given.
 ///
 /// # Errors
-/// [`Refusal::LedgerUnavailable`]. When the time is up the events may still become durable later; what was authorised
-/// by them, for the execution of this ticket, is then closed as not sent.
+/// [`Refusal::LedgerUnavailable`], or what the ledger refuses them for. When the time is up the events may still become
+/// durable later; what was authorised by them, for the execution of this ticket, is then closed as not sent.
 pub async fn durable(gate: &Gate, drafts: Vec<Draft>, ticket: Option<&Ticket>) -> Result<Vec<Receipt>, Refusal> {
     let ledger = gate.ledger.clone();
     let mut append = Box::pin(async move { ledger.append(drafts).await });
@@ -230,6 +230,7 @@ fn refusal(error: &AppendError) -> Refusal {
         AppendError::Duplicate { first } if repeat::is_repeated(first) => Refusal::Repeated(first.clone()),
         AppendError::Duplicate { first } => Refusal::Duplicate(first.holder().to_owned(), None),
         AppendError::Killed { switch } => Refusal::Killed(switch.scope(), None),
+        AppendError::NoSpace { .. } => Refusal::NoSpace(error.to_string()),
         AppendError::NoStanding { .. } => Refusal::StandingSpent(error.to_string()),
         AppendError::OverBudget { key, retry_after_seconds } => {
             Refusal::OverLimit(key.clone(), *retry_after_seconds, None)
@@ -243,7 +244,6 @@ fn refusal(error: &AppendError) -> Refusal {
         AppendError::Busy
         | AppendError::Incomplete { .. }
         | AppendError::Latched(_)
-        | AppendError::NoSpace { .. }
         | AppendError::Reserved { .. }
         | AppendError::Text { .. }
         | AppendError::TooLarge { .. }

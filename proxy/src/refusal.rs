@@ -48,6 +48,8 @@ pub enum Refusal {
     NoPlace(String),
     /// Agent: the destination's requests have a key of their own, and this one has none. Why not.
     NoKey(String),
+    /// Gate: too little disk space is left to begin anything new.
+    NoSpace(String),
     /// Agent: no such page of the agent API, or an intent of somebody else.
     NotFound,
     /// Agent: no credential; a probe, answered with the challenge.
@@ -192,6 +194,7 @@ impl Refusal {
             | Refusal::StandingSpent(why)
             | Refusal::TokenRefused(why)
             | Refusal::TokenUnreachable(why)
+            | Refusal::NoSpace(why)
             | Refusal::Unfetched(_, why)
             | Refusal::VaultUnavailable(why) => why,
             Refusal::AgentSuspended

@@ -19,6 +19,7 @@ use crate::gate::Gate;
 use crate::inject::{self, Guard, Injected};
 use crate::limits::Limits;
 use crate::mailbox;
+use crate::metrics::Stage;
 use crate::permit::{Order, Permit};
 use crate::record::{self, Outcome, Ticket};
 use crate::refusal::Refusal;
@@ -55,8 +56,12 @@ struct Tally<'a> {
 ///
 /// Runs to its end whoever goes away: nothing that was recorded as allowed is left without an outcome.
 pub async fn execute(gate: Arc<Gate>, order: Order, sink: Sink) {
+    let begun = Instant::now();
     match Permit::record(&gate, order).await {
-        Ok((permit, ticket)) => perform(&gate, permit, &ticket, sink).await,
+        Ok((permit, ticket)) => {
+            gate.metrics.passed(Stage::Record, begun);
+            perform(&gate, permit, &ticket, sink).await;
+        }
         Err(refusal) => sink.refuse(refusal),
     }
 }
@@ -98,10 +103,12 @@ async fn send(gate: &Gate, permit: Permit, mut injected: Injected, ticket: &Tick
     let credential = injected.origin.clone();
     let guard = injected.guard.take();
     let progress = Progress::default();
+    let begun = Instant::now();
     let reply = tokio::select! {
         reply = upstream::send(gate, permit, injected, &progress) => reply,
         () = sink.closed() => return gone(&progress, &credential),
     };
+    gate.metrics.passed(Stage::Upstream, begun);
     match reply {
         Ok(reply) => pass_on((gate, ticket), reply, sink, (credential, guard)).await,
         Err(failure) => {
@@ -154,6 +161,7 @@ async fn pass_on(
     };
     source.tell().await;
     let masked = source.masked();
+    gate.metrics.replied(tally.bytes);
     if ended.is_ok() {
         gate.pool.give_back(leg).await;
     }

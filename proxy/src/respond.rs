@@ -31,7 +31,8 @@ impl Refusal {
             };
             headers.insert(name, HeaderValue::from_static("Basic realm=\"writ\""));
         }
-        if matches!(self, Refusal::TooMany(_) | Refusal::Busy(_) | Refusal::LedgerUnavailable(_)) {
+        if matches!(self, Refusal::TooMany(_) | Refusal::Busy(_) | Refusal::LedgerUnavailable(_) | Refusal::NoSpace(_))
+        {
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
         }
         if let Refusal::OverLimit(_, Some(seconds), _) = self {

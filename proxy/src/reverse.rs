@@ -45,7 +45,10 @@ async fn plain(gate: Arc<Gate>, mut stream: TcpStream, caller: Caller) {
         }
         Ok::<(), io::Error>(())
     };
-    match tokio::time::timeout(limit, beginning).await {
+    // A gate that ends waits for requests, not for clients that have not sent one.
+    let beginning = gate.stop.run_until_cancelled(tokio::time::timeout(limit, beginning)).await;
+    let Some(begun) = beginning else { return };
+    match begun {
         Ok(Ok(())) if raw.starts_with(HTTP2) => listen::serve_http2(gate, Ahead::new(stream, raw), caller).await,
         // What is too short for a head is refused, or times out, where every head is.
         Ok(_) => listen::serve_http1(gate, stream, raw, caller).await,
@@ -57,7 +60,10 @@ async fn plain(gate: Arc<Gate>, mut stream: TcpStream, caller: Caller) {
 async fn secured(gate: Arc<Gate>, stream: TcpStream, caller: Caller, (reverse, identity): (&Reverse, &Identity)) {
     let (limit, peer) = (Limits::seconds(gate.limits.handshake_seconds), caller.peer);
     let local = caller.way.door;
-    match tokio::time::timeout(limit, Box::pin(handshake(&gate, stream, local, (reverse, identity)))).await {
+    let handshake = Box::pin(handshake(&gate, stream, local, (reverse, identity)));
+    let agreed = gate.stop.run_until_cancelled(tokio::time::timeout(limit, handshake)).await;
+    let Some(agreed) = agreed else { return };
+    match agreed {
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
             listen::serve_http2(gate, stream, caller).await;
         }

@@ -4,12 +4,12 @@
 //! ledger is refused, not repaired.
 
 use std::fmt::Display;
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use ledger::{Ledger, Options};
 
 use crate::environment::Trusted;
@@ -26,6 +26,9 @@ use crate::truststore;
 pub fn create(home: &Home) -> Result<bool> {
     if home.path().exists() {
         home.check()?;
+    }
+    if home.is_configured_apart() && !home.destinations().exists() {
+        bail!("`{}` does not exist; nothing is created in a folder of configuration", home.destinations().display());
     }
     home.create()?;
     // A home with destinations is configured: a starter policy that its owner removed stays removed.
@@ -89,10 +92,10 @@ fn add_first_principals(home: &Home) -> Result<()> {
 /// What clients are to trust: this system's public roots, where it has them, and the gate's own.
 fn write_bundle(home: &Home, root: &str) -> Result<()> {
     let system = SYSTEM_BUNDLES.iter().find_map(|path| fs::read_to_string(path).ok()).unwrap_or_default();
-    write_trusted(&Trusted::at(home.path()), &format!("{system}\n{root}"))
+    write_trusted(&home.trusted(), &format!("{system}\n{root}"))
 }
 
-/// Writes a bundle of roots in each form that some client wants.
+/// Writes a bundle of roots in each form that some client wants. Every user may read them: nobody learns anything.
 ///
 /// # Errors
 /// When the file system refuses, or the bundle is not PEM.
@@ -102,7 +105,8 @@ pub fn write_trusted(trusted: &Trusted, bundle: &str) -> Result<()> {
     let files: [(PathBuf, &[u8]); 3] =
         [(trusted.bundle(), bundle.as_bytes()), (trusted.keystore(), &keystore), (trusted.wget(), wget.as_bytes())];
     for (path, bytes) in files {
-        fs::write(&path, bytes).with_context(|| format!("cannot write `{}`", path.display()))?;
+        let written = fs::write(&path, bytes).and_then(|()| fs::set_permissions(&path, Permissions::from_mode(0o644)));
+        written.with_context(|| format!("cannot write `{}`", path.display()))?;
     }
     Ok(())
 }

@@ -52,7 +52,9 @@ pub async fn serve(gate: Arc<Gate>, mut wire: Wire, mut head: Head) {
         let refusal = match agree(&gate, &head) {
             Ok(tunnel) => {
                 wire.write(ESTABLISHED).await;
-                return inside(gate, wire, tunnel).await;
+                let present = gate.metrics.tunnel();
+                inside(gate, wire, tunnel).await;
+                return drop(present);
             }
             Err(refusal) => refusal,
         };
@@ -61,7 +63,9 @@ pub async fn serve(gate: Arc<Gate>, mut wire: Wire, mut head: Head) {
         if !again {
             return wire.close().await;
         }
-        match wire.head(&gate.limits).await {
+        let stop = gate.stop.clone();
+        let Some(next) = stop.run_until_cancelled(wire.head(&gate.limits)).await else { return };
+        match next {
             Ok(Some(next)) if next.method == "CONNECT" => head = next,
             Ok(_) => return,
             Err(refusal) => {
@@ -109,7 +113,8 @@ async fn inside(gate: Arc<Gate>, mut wire: Wire, tunnel: Tunnel) {
     let limit = Limits::seconds(gate.limits.handshake_seconds);
     let read =
         async { if wire.raw.is_empty() { wire.stream.read_buf(&mut wire.raw).await } else { Ok(wire.raw.len()) } };
-    let Ok(Ok(1..)) = tokio::time::timeout(limit, read).await else { return };
+    let first = gate.stop.run_until_cancelled(tokio::time::timeout(limit, read)).await;
+    let Some(Ok(Ok(1..))) = first else { return };
     match wire.raw.first() {
         Some(&TLS_HANDSHAKE) => tls(gate, wire, tunnel).await,
         Some(byte) if byte.is_ascii_uppercase() => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use jiff::Timestamp;
+use sd_notify::NotifyState;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -14,7 +15,7 @@ use crate::gate::Gate;
 use crate::home::Home;
 use crate::rulebook::Rulebook;
 use crate::setup::{self, FIRST_AGENT};
-use crate::{listen, operator, witness};
+use crate::{drain, listen, operator, witness};
 
 /// A gate with its doors open.
 #[derive(Debug)]
@@ -47,13 +48,15 @@ pub fn prepare(home: Home) -> Result<Ready> {
     Ok(Ready { config, first })
 }
 
-/// Opens everything and serves until SIGINT or SIGTERM. SIGHUP reloads the rules.
+/// Opens everything and serves until SIGINT or SIGTERM; requests under way get their time, unless SIGINT comes then.
+/// SIGHUP reloads the rules.
 ///
 /// # Errors
 /// Whatever stops the gate from starting, with the remedy.
 pub async fn run(ready: Ready) -> Result<()> {
     let running = start(ready.config).await?;
     announce(&running, ready.first)?;
+    drain::tell_systemd(NotifyState::Ready);
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -67,7 +70,10 @@ pub async fn run(ready: Ready) -> Result<()> {
             },
         }
     }
-    running.gate.shut_down().await;
+    drain::shut_down(running.gate, async move {
+        interrupt.recv().await;
+    })
+    .await;
     Ok(())
 }
 

@@ -64,7 +64,7 @@ fn reserve_bytes_keeps_room_for_what_must_still_be_recorded() {
     let gate = Plan::new().origin(API, &origin).limit("reserve_bytes", 1 << 62).start();
     let agent = gate.agent();
     for answer in [agent.get(READ), agent.post("https://api.example/change/1", "x")] {
-        assert_eq!((answer.status, answer.code().as_str()), (503, "ledger_unavailable"), "{answer:?}");
+        assert_eq!((answer.status, answer.code().as_str()), (507, "storage_low"), "{answer:?}");
     }
     assert_eq!(origin.connections(), 0);
     let denied = agent.get("https://elsewhere.example/x");

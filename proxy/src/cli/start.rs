@@ -69,9 +69,9 @@ pub(super) fn env(home: Home, what: &Env) -> Result<Exit> {
     })?;
     let door = what.door.clone().unwrap_or_else(|| run::reachable(config.forward).to_string());
     let docker = what.shell == Shell::Docker;
-    let trusted = Trusted::at(if docker { Path::new("/etc/writ") } else { config.home.path() });
+    let trusted = if docker { Trusted::at(Path::new("/etc/writ")) } else { config.home.trusted() };
     if docker {
-        let own = Trusted::at(config.home.path());
+        let own = config.home.trusted();
         let names = [(own.bundle(), trusted.bundle()), (own.keystore(), trusted.keystore())];
         let mounts = names.map(|(from, to)| format!("--volume {}:{}:ro", from.display(), to.display()));
         say(&format!("# docker run --env-file THIS {}", mounts.join(" ")));

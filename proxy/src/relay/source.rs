@@ -145,6 +145,7 @@ impl<'a> Source<'a> {
             self.is_told = true;
             let correlation = &self.ticket.trace.correlation;
             tracing::error!(correlation, "an upstream sent the credential back; it is masked");
+            self.gate.metrics.violated("secret_echoed", "CRITICAL");
             let violation = self.ticket.violation("secret_echoed", "CRITICAL");
             record::append_or_log(&self.gate.ledger, violation).await;
         }
