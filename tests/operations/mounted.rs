@@ -126,7 +126,7 @@ impl Mounts {
             ("WRIT_CONFIG", "config"),
             ("WRIT_TOKENS_AGENTS", "agents"),
             ("WRIT_TOKENS_OPERATORS", "operators"),
-            ("WRIT_BUNDLE", "ca/ca-bundle.pem"),
+            ("WRIT_TRUST", "ca"),
         ];
         variables.into_iter().fold(plan, |plan, (name, path)| plan.variable(name, self.path(path).to_str().unwrap()))
     }
