@@ -20,6 +20,7 @@ use vault::{ProviderSettings, Providers};
 use crate::home::Home;
 use crate::limits::Limits;
 use crate::routes::{RawReverse, Reverse};
+use crate::span::Collector;
 use crate::witness::{RawWitness, Witness};
 
 /// Everything the gate was told, checked.
@@ -57,6 +58,8 @@ pub struct Config {
     pub operator_tokens: Option<PathBuf>,
     /// Whether the gate counts for Prometheus.
     pub metrics: bool,
+    /// Where traces are sent to, if anywhere.
+    pub traces: Option<Collector>,
 }
 
 #[derive(Debug, Deserialize, Default, JsonSchema)]
@@ -110,6 +113,7 @@ struct RawTokens {
 #[serde(deny_unknown_fields, default)]
 struct RawTelemetry {
     metrics: bool,
+    traces: Option<String>,
 }
 
 #[derive(Debug, Deserialize, Default, JsonSchema)]
@@ -138,6 +142,11 @@ impl Config {
         let mut faults = home.check().err().map(|invalid| invalid.0).unwrap_or_default();
         let (source, raw) = read_config(&home.config(), |name| std::env::var(name).ok(), &mut faults);
         let mut found = Faults::new(&source);
+        let traces = raw.telemetry.traces.as_deref().map(str::parse::<Collector>).transpose();
+        let traces = traces.unwrap_or_else(|error| {
+            found.tell(&[Step::Key("telemetry"), Step::Key("traces")], Code::BadValue, &format!("{error:#}"));
+            None
+        });
         let reverse = reverse_door(raw.doors.reverse, raw.reverse).unwrap_or_else(|error| {
             found.tell(&[Step::Key("reverse")], Code::BadDoor, &format!("{error:#}"));
             None
@@ -170,6 +179,7 @@ impl Config {
             agent_tokens: raw.tokens.agents,
             operator_tokens: raw.tokens.operators,
             metrics: raw.telemetry.metrics,
+            traces,
         };
         (config, faults)
     }
@@ -199,7 +209,7 @@ impl Default for RawAnswers {
 
 impl Default for RawTelemetry {
     fn default() -> RawTelemetry {
-        RawTelemetry { metrics: true }
+        RawTelemetry { metrics: true, traces: None }
     }
 }
 
@@ -249,6 +259,7 @@ fn read_config(path: &Path, variable: impl Fn(&str) -> Option<String>, faults: &
     }
     overlay("WRIT_ANSWERS_HOLD_STATUS", &variable, &mut raw.answers.hold_status, faults);
     overlay("WRIT_TELEMETRY_METRICS", &variable, &mut raw.telemetry.metrics, faults);
+    raw.telemetry.traces = variable("WRIT_TELEMETRY_TRACES").or(raw.telemetry.traces);
     raw.environment = variable("WRIT_ENVIRONMENT").or(raw.environment);
     raw.answers.public_url = variable("WRIT_ANSWERS_PUBLIC_URL").or(raw.answers.public_url);
     raw.ledger.key = variable("WRIT_LEDGER_KEY").map(PathBuf::from).or(raw.ledger.key);

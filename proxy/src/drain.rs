@@ -1,6 +1,7 @@
 //! The end of a gate: no new work, what is under way gets its time, the ledger is closed last.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ledger::{Draft, EventType};
 use sd_notify::NotifyState;
@@ -30,6 +31,8 @@ pub async fn shut_down(gate: Arc<Gate>, hurry: impl Future<Output = ()>) {
         let (connections, executions) = (gate.connections.len(), gate.tasks.len());
         tracing::warn!(connections, executions, "cut off; what was sent is recorded as unknown at the next start");
     }
+    // A collector that hangs must not keep the ledger open.
+    drop(tokio::time::timeout(FLUSH, gate.spans.flush()).await);
     let mut last = gate.refusals.due(true);
     last.push(Draft::new(EventType::GateStopped));
     if let Err(error) = gate.ledger.append(last).await {
@@ -48,3 +51,6 @@ pub(crate) fn tell_systemd(state: NotifyState<'_>) {
         tracing::warn!(%error, "the service manager could not be told");
     }
 }
+
+/// Time for the last spans.
+const FLUSH: Duration = Duration::from_secs(3);

@@ -95,9 +95,14 @@ impl Visit<'_> {
 
 /// Answers one request. Never fails: what goes wrong is a refusal with an answer of its own.
 pub async fn handle(gate: Arc<Gate>, caller: Arc<Caller>, request: Request<Incoming>) -> Response<Answer> {
-    let turn = caller.turns.begin();
+    let (turn, begun) = (caller.turns.begin(), Instant::now());
     let reply = match Trace::begin(request.headers()) {
-        Ok(trace) => answer(&gate, &caller, request, &trace, &turn).await,
+        Ok(mut trace) => {
+            trace.span = gate.spans.context(request.headers());
+            let reply = answer(&gate, &caller, request, &trace, &turn).await;
+            gate.spans.answered(&trace, begun, &reply);
+            reply
+        }
         Err(refusal) => refusal.respond(&unnamed()).map(Reply::from),
     };
     reply.map(|reply| Answer::new(reply, turn))
@@ -159,7 +164,7 @@ async fn attempt(
     let whole = tokio::time::timeout(Limits::seconds(gate.limits.body_seconds), whole).await;
     let (bytes, share) =
         whole.map_err(|_| Refusal::SlowRequest("the request body did not arrive in time".to_owned()))??;
-    gate.metrics.passed(Stage::Read, begun);
+    gate.passed(Stage::Read, begun, trace);
     gate.metrics.requested(bytes.len());
     let wait = waits(gate, &asked, destination);
     let credential = destination.and_then(|destination| rulebook.credential_of(destination));
@@ -289,7 +294,7 @@ async fn admit(
             decision = decide(rulebook, facts, &standings);
         }
     }
-    gate.metrics.passed(Stage::Decide, begun);
+    gate.passed(Stage::Decide, begun, trace);
     // Its configured key: the key of a call holds what the agent wrote.
     let destination = rulebook.rules.destination(&facts.method, &facts.authority, &facts.path);
     gate.metrics.decided(&facts.agent, destination.map(|each| each.key.as_str()), Verdict::of(&decision));
@@ -414,7 +419,7 @@ fn waits(gate: &Gate, asked: &Asked, destination: Option<&Destination>) -> u64 {
 
 /// For the answer that says that not even an id could be made.
 fn unnamed() -> Trace {
-    Trace { correlation: String::new(), run: None, parent: None, trigger: None }
+    Trace { correlation: String::new(), run: None, parent: None, trigger: None, span: None }
 }
 
 /// Bytes of a body above which deciding may take milliseconds.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result, anyhow};
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -24,15 +24,16 @@ use crate::health::Vaults;
 use crate::hold;
 use crate::limits::Limits;
 use crate::listen;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Stage};
 use crate::mint::Mint;
 use crate::neighbour::Neighbours;
 use crate::parked;
 use crate::pool::Pool;
 use crate::principal::{Kind, Principals, Standing};
-use crate::record;
+use crate::record::{self, Trace};
 use crate::rulebook::{Rulebook, Traces};
 use crate::shares::Shares;
+use crate::span::Spans;
 use crate::witness;
 
 /// Everything a request needs. One for the process; shared by all doors.
@@ -80,6 +81,8 @@ pub struct Gate {
     pub opened: Timestamp,
     /// What is counted for Prometheus.
     pub metrics: Metrics,
+    /// What is told to a collector of traces.
+    pub spans: Spans,
     /// Vaults that do not lend.
     pub vaults: Vaults,
     /// Why the rules written last are not in force; none when they are.
@@ -140,6 +143,7 @@ impl Gate {
             stop: CancellationToken::new(),
             opened: Timestamp::now(),
             metrics: Metrics::new(config.metrics)?,
+            spans: config.traces.clone().map(Spans::to).unwrap_or_default(),
             vaults: Vaults::default(),
             rules_refused: ArcSwapOption::empty(),
             neighbours: Neighbours::default(),
@@ -178,6 +182,12 @@ impl Gate {
         for operator in self.ledger.operators() {
             self.principals.tighten(Kind::Operator, &operator.name, standing(operator.status));
         }
+    }
+
+    /// A stage of a request is over that began then: for whoever watches the gate.
+    pub fn passed(&self, stage: Stage, begun: Instant, trace: &Trace) {
+        self.metrics.passed(stage, begun);
+        self.spans.stage(stage.name(), trace.span.as_ref(), begun);
     }
 
     /// Addresses of its doors: forward, operator, and reverse where there is one.

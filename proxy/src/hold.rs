@@ -150,8 +150,8 @@ pub async fn unpark(gate: &Gate, intent: &Intent) -> Result<(Facts, Trace)> {
     if facts.digest(key) != text(&intent.opened.data, "digest") {
         return Err(anyhow!("the sealed request is not the one that was shown"));
     }
-    let trace =
-        Trace { correlation: stored.correlation, run: stored.run, parent: stored.parent, trigger: stored.trigger };
+    let (run, parent, trigger) = (stored.run, stored.parent, stored.trigger);
+    let trace = Trace { correlation: stored.correlation, run, parent, trigger, span: None };
     Ok((facts, trace))
 }
 

@@ -21,6 +21,7 @@ use crate::gate::Gate;
 use crate::health;
 use crate::metrics::Stage;
 use crate::permit::Permit;
+use crate::record::Trace;
 use crate::refusal::Refusal;
 use crate::scrub::Needles;
 use crate::trust::ClientCertificate;
@@ -131,14 +132,28 @@ pub fn prepare(
     credential.map_or(Ok(()), |credential| own::remove(credential, facts))
 }
 
-/// Fetches and renders the credential that the permit's grant names.
+/// Fetches and renders the credential that the permit's grant names. Where there is a collector of traces, the upstream
+/// is told which one the request is in.
 ///
 /// # Errors
 /// [`Refusal::Unfetched`] when its source failed, [`Refusal::TokenRefused`] or [`Refusal::TokenUnreachable`] when its
 /// token endpoint did, [`Refusal::VaultUnavailable`] when it is not configured or not bound to this host. Never the
 /// secret.
-pub async fn credentials(gate: &Gate, permit: &Permit) -> Result<Injected, Refusal> {
-    let Some(name) = permit.grant().credential() else { return Ok(Injected::default()) };
+pub async fn credentials(gate: &Gate, permit: &Permit, trace: &Trace) -> Result<Injected, Refusal> {
+    let mut injected = match permit.grant().credential() {
+        None => Injected::default(),
+        Some(name) => {
+            let begun = Instant::now();
+            let lent = lent(gate, permit, name).await;
+            gate.passed(Stage::Vault, begun, trace);
+            lent?
+        }
+    };
+    injected.headers.extend(trace.span.and_then(|context| context.header()));
+    Ok(injected)
+}
+
+async fn lent(gate: &Gate, permit: &Permit, name: &str) -> Result<Injected, Refusal> {
     let credential = permit.rulebook().credentials.get(name);
     let credential =
         credential.ok_or_else(|| Refusal::VaultUnavailable(format!("credential `{name}` is not configured")))?;
@@ -146,7 +161,6 @@ pub async fn credentials(gate: &Gate, permit: &Permit) -> Result<Injected, Refus
     if !credential.is_bound_to(authority) {
         return Err(Refusal::VaultUnavailable(format!("credential `{name}` is not bound to {authority}")));
     }
-    let begun = Instant::now();
     let mut borrower = Borrower { gate, leases: Vec::new() };
     let Rendered { mut injected, needles, version, token } =
         match rendered(&mut borrower, permit, (name, credential)).await {
@@ -156,7 +170,6 @@ pub async fn credentials(gate: &Gate, permit: &Permit) -> Result<Injected, Refus
                 return Err(refusal);
             }
         };
-    gate.metrics.passed(Stage::Vault, begun);
     if needles.is_some() {
         // A reply that is not encoded can be looked through as it comes.
         injected.headers.push((header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));

@@ -72,6 +72,7 @@ pub mod schema;
 pub mod scrub;
 pub mod setup;
 pub mod shares;
+pub mod span;
 pub mod standing;
 pub mod token;
 pub mod trial;

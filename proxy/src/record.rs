@@ -12,6 +12,7 @@ use crate::id;
 use crate::limits::Limits;
 use crate::refusal::Refusal;
 use crate::repeat;
+use crate::span::Context;
 
 /// What ties the events of one request together, and what its agent claims about it.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Trace {
     pub parent: Option<String>,
     /// Claimed cause (`Writ-Trigger`).
     pub trigger: Option<String>,
+    /// Where it stands in a trace, when there is a collector.
+    pub span: Option<Context>,
 }
 
 /// Which execution an outcome belongs to.
@@ -68,6 +71,7 @@ impl Trace {
             run: claim("writ-run-id"),
             parent: claim("writ-parent-run-id"),
             trigger: claim("writ-trigger"),
+            span: None,
         })
     }
 

@@ -59,7 +59,7 @@ pub async fn execute(gate: Arc<Gate>, order: Order, sink: Sink) {
     let begun = Instant::now();
     match Permit::record(&gate, order).await {
         Ok((permit, ticket)) => {
-            gate.metrics.passed(Stage::Record, begun);
+            gate.passed(Stage::Record, begun, &ticket.trace);
             perform(&gate, permit, &ticket, sink).await;
         }
         Err(refusal) => sink.refuse(refusal),
@@ -84,7 +84,7 @@ pub async fn perform(gate: &Gate, permit: Permit, ticket: &Ticket, sink: Sink) {
 
 /// How it ended, and what was borrowed for it.
 async fn carry_out(gate: &Gate, permit: Permit, ticket: &Ticket, sink: Sink) -> (Outcome, Vec<Lease>) {
-    let mut injected = match inject::credentials(gate, &permit).await {
+    let mut injected = match inject::credentials(gate, &permit, &ticket.trace).await {
         Ok(injected) => injected,
         Err(refusal) => {
             let credential = inject::origin(&permit, None);
@@ -108,7 +108,7 @@ async fn send(gate: &Gate, permit: Permit, mut injected: Injected, ticket: &Tick
         reply = upstream::send(gate, permit, injected, &progress) => reply,
         () = sink.closed() => return gone(&progress, &credential),
     };
-    gate.metrics.passed(Stage::Upstream, begun);
+    gate.passed(Stage::Upstream, begun, &ticket.trace);
     match reply {
         Ok(reply) => pass_on((gate, ticket), reply, sink, (credential, guard)).await,
         Err(failure) => {

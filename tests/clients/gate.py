@@ -81,10 +81,17 @@ ROUTES = [
 class Gate:
     """A running gate. `env` is the environment of an agent's shell after the printed lines were pasted."""
 
-    def __init__(self, folder: Path, roots: Path, addresses: dict[str, str], **limits: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        roots: Path,
+        addresses: dict[str, str],
+        variables: dict[str, str] | None = None,
+        **limits: int,
+    ) -> None:
         self.home = folder / "writ"
-        variables = {f"WRIT_LIMITS_{name.upper()}": str(limit) for name, limit in limits.items()}
-        self._env = clean_env(folder) | variables | {"WRIT_HOME": str(self.home)}
+        set_limits = {f"WRIT_LIMITS_{name.upper()}": str(limit) for name, limit in limits.items()}
+        self._env = clean_env(folder) | set_limits | (variables or {}) | {"WRIT_HOME": str(self.home)}
         self.writ("init")
         configure(self.home, roots, addresses)
         with (folder / "writ.log").open("wb") as log:

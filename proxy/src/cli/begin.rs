@@ -24,7 +24,11 @@ pub(super) fn harden() {
 pub(super) fn log() {
     let filter = EnvFilter::try_from_env("WRIT_LOG").unwrap_or_else(|_| "writ=info".into());
     let filter = DISCREET.iter().filter_map(|each| each.parse().ok()).fold(filter, EnvFilter::add_directive);
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match std::env::var("WRIT_LOG_FORMAT") {
+        Ok(format) if format == "json" => log.json().flatten_event(true).init(),
+        Ok(_) | Err(_) => log.init(),
+    }
 }
 
 /// Libraries that write out what they carry, headers and all, when they are told to trace.

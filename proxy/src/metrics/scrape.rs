@@ -19,6 +19,11 @@ pub fn text(gate: &Gate) -> prometheus::Result<Vec<u8>> {
     families.extend(of_ledger(&gate.ledger.figures()));
     families.extend(of_intents(gate));
     families.extend(of_leaves(gate));
+    families.push(counter(
+        "writ_spans_lost_total",
+        "Spans that found no room on their way to a collector.",
+        gate.spans.lost(),
+    ));
     families.extend(of_health(&health::ailments(gate)));
     let mut text = Vec::new();
     TextEncoder::new().encode(&families, &mut text)?;
