@@ -1,9 +1,12 @@
 //! Held requests: what a person decides happens once, exactly as it was shown, and nobody else can decide it.
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
+use data_encoding::BASE64;
 use serde_json::{Value, json};
 
 use crate::harness::agent::Agent;
@@ -342,6 +345,68 @@ fn i10_agents_reach_nothing_of_the_operators() {
         assert_eq!(agent.get(&url).status, 403, "{url}");
     }
     assert_eq!((agent.status(&intent).as_str(), origin.connections()), ("pending_approval", 0));
+}
+
+/// Every route there is, as the sources declare them: a new one is asked without anybody thinking of it.
+#[test]
+fn i10_the_token_of_an_agent_opens_no_route_of_the_operator_door() {
+    let (origin, gate) = api();
+    let agent = gate.agent();
+    let intent = agent.held("https://api.example/change/7", "x");
+    let door = Agent::new(gate.operator, &gate.home().join("ca-bundle.pem"), "none", "none");
+    let basic = BASE64.encode(format!("default:{}", agent.token).as_bytes());
+    let carriers = [
+        format!("authorization: Bearer {}\r\n", agent.token),
+        format!("authorization: Basic {basic}\r\n"),
+        format!("cookie: writ_session={}\r\norigin: http://{}\r\nwrit-page: 1\r\n", agent.token, gate.operator),
+        format!("proxy-authorization: Bearer {}\r\n", agent.token),
+    ];
+    let before = gate.events().len();
+    let routes = operator_routes();
+    assert!(routes.len() > 30, "{routes:?}");
+    let names = [
+        ("{id}", intent.as_str()),
+        ("{kind}", "agents"),
+        ("{name}", "default"),
+        ("{verdict}", "approve"),
+        ("{standing}", "revoke"),
+        ("{way}", "off"),
+    ];
+    let mut opened = BTreeSet::new();
+    for route in &routes {
+        let path =
+            names.iter().fold(route.clone(), |path, (name, value)| path.replace(name, value)).replace(['{', '}'], "");
+        for (method, carrier) in ["GET", "HEAD", "POST", "PUT", "DELETE"]
+            .iter()
+            .flat_map(|method| carriers.iter().map(move |carrier| (method, carrier)))
+        {
+            let head = format!(
+                "{method} {path} HTTP/1.1\r\nhost: {}\r\n{carrier}content-type: application/json\r\ncontent-length: 2\r\n\r\n{{}}",
+                gate.operator
+            );
+            let mut connection = door.connect();
+            connection.send(head.as_bytes());
+            let answer = connection.answer_to(method).unwrap();
+            let to_login = answer.status == 303 && answer.header("location") == Some("/ui/login");
+            if answer.status != 401 && !to_login {
+                opened.insert(route.clone());
+            }
+        }
+    }
+    let public = ["/", "/health", "/ready", "/ui/icon.svg", "/ui/login", "/ui/style.css", "/ui/writ.js", "/v1/session"];
+    assert_eq!(opened.iter().map(String::as_str).collect::<Vec<_>>(), public, "only what nobody has to log in for");
+    assert_eq!((gate.events().len(), origin.connections()), (before, 0), "nothing was changed");
+}
+
+/// The paths of the operator door.
+fn operator_routes() -> BTreeSet<String> {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let folder = std::fs::read_dir(sources.join("operator")).unwrap().map(|entry| entry.unwrap().path());
+    let texts = folder.chain([sources.join("operator.rs")]).map(|file| std::fs::read_to_string(file).unwrap());
+    let paths = |text: String| {
+        text.split(".route(").skip(1).filter_map(|rest| rest.split('"').nth(1).map(str::to_owned)).collect::<Vec<_>>()
+    };
+    texts.flat_map(paths).collect()
 }
 
 #[test]

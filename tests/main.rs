@@ -37,6 +37,8 @@ mod language;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod notifications;
+#[cfg(test)]
 mod oauth2;
 #[cfg(test)]
 mod operations;
@@ -46,6 +48,8 @@ mod order;
 mod placeholders;
 #[cfg(test)]
 mod programs;
+#[cfg(test)]
+mod races;
 #[cfg(test)]
 mod reload;
 #[cfg(test)]
@@ -66,5 +70,7 @@ mod start;
 mod starter;
 #[cfg(test)]
 mod tools;
+#[cfg(test)]
+mod volume;
 #[cfg(test)]
 mod witness;

@@ -46,6 +46,8 @@ codes! {
     BadKey = "bad_key",
     /// Methods that are not a list of upper-case names.
     BadMethod = "bad_method",
+    /// A channel of notifications that cannot be used.
+    BadNotification = "bad_notification",
     /// A path pattern that no canonical path can match.
     BadPath = "bad_path",
     /// A regular expression that cannot be compiled within bounds.

@@ -90,13 +90,13 @@ enum Command {
     /// List what waits for approval
     Pending,
     /// Approve a held request; it is sent once
-    Approve(Approval),
+    Approve(standing::Approval),
     /// Deny a held request
     Deny(Vote),
     /// Look at what was approved in advance, or withdraw it
     Standing {
         #[command(subcommand)]
-        what: StandingCommand,
+        what: standing::Command,
     },
     /// Look at intents
     Intents {
@@ -218,29 +218,6 @@ struct Vote {
     /// Why; stands on the ledger and is shown to the agent
     #[arg(long)]
     rationale: String,
-}
-
-#[derive(Args)]
-struct Approval {
-    #[command(flatten)]
-    vote: Vote,
-    /// Also approve others like it in advance: for a time such as 10m or 1h, or so many times, such as 5
-    #[arg(long)]
-    remember: Option<standing::Term>,
-}
-
-#[derive(Subcommand)]
-enum StandingCommand {
-    /// List those that can still be used
-    List,
-    /// Withdraw one
-    Revoke {
-        /// Its id, `std_…`
-        id: String,
-        /// Why; stands on the ledger
-        #[arg(long)]
-        rationale: String,
-    },
 }
 
 #[derive(Subcommand)]

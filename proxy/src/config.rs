@@ -19,6 +19,7 @@ use vault::{ProviderSettings, Providers};
 
 use crate::home::Home;
 use crate::limits::Limits;
+use crate::notify::{Notifications, RawNotifications};
 use crate::routes::{RawReverse, Reverse};
 use crate::span::Collector;
 use crate::witness::{RawWitness, Witness};
@@ -44,6 +45,8 @@ pub struct Config {
     pub public_url: Option<String>,
     /// PEM file of roots trusted besides the public ones.
     pub roots: Option<PathBuf>,
+    /// Who is told of what.
+    pub notifications: Notifications,
     /// Where secrets can come from besides variables, files and programs.
     pub providers: Providers,
     /// `host:port` → the address to dial in its place.
@@ -70,6 +73,7 @@ pub(crate) struct RawConfig {
     reverse: Option<RawReverse>,
     limits: Limits,
     answers: RawAnswers,
+    notifications: RawNotifications,
     providers: BTreeMap<String, ProviderSettings>,
     telemetry: RawTelemetry,
     tokens: RawTokens,
@@ -160,10 +164,15 @@ impl Config {
             Providers::default()
         });
         let witnesses = witnesses(raw.witnesses, &mut found);
+        let notifications = raw.notifications.check(&providers).unwrap_or_else(|error| {
+            found.tell(&[Step::Key("notifications")], Code::BadNotification, &format!("{error:#}"));
+            Notifications::default()
+        });
         // Nobody wants a secret here, and somebody may have written one.
         faults.extend(found.into_vec().into_iter().map(Fault::without_snippet));
         let config = Config {
             home,
+            notifications,
             forward: raw.doors.forward,
             operator: raw.doors.operator,
             reverse: reverse.map(Arc::new),

@@ -46,6 +46,7 @@ pub mod mailbox;
 pub mod metrics;
 pub mod mint;
 pub mod neighbour;
+pub mod notify;
 pub mod operator;
 pub mod outbound;
 pub mod parked;

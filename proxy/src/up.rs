@@ -15,7 +15,7 @@ use crate::gate::Gate;
 use crate::home::Home;
 use crate::rulebook::Rulebook;
 use crate::setup::{self, FIRST_AGENT};
-use crate::{drain, listen, operator, witness};
+use crate::{drain, listen, notify, operator, witness};
 
 /// A gate with its doors open.
 #[derive(Debug)]
@@ -94,6 +94,7 @@ pub async fn start(config: Config) -> Result<Running> {
     let gate = Gate::open(config, own).await?;
     gate.start_background();
     witness::start(&gate)?;
+    notify::start(&gate)?;
     let room = listen::room(&gate);
     tokio::spawn(listen::forward(Arc::clone(&gate), forward, Arc::clone(&room)));
     if let Some((listener, door)) = reverse {

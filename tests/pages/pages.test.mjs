@@ -321,7 +321,7 @@ test("what is stopped on the pages is stopped, and every page says so, until an 
   assert.equal((await gate.send("GET", "/orders", "", { agent: "stopped-bot", token })).status, 403);
   assert.equal((await gate.send("GET", "/orders")).status, 200);
   await admin.goto(`${gate.operator}/ui/runs`);
-  await admin.locator(".stop").getByText("agent `stopped-bot`").waitFor();
+  await admin.locator(".stop").getByText("agent stopped-bot").waitFor();
   await admin.goto(`${gate.operator}/ui/switches`);
   await admin.locator(".stopped [name=rationale]").fill("mended");
   await admin.getByRole("button", { name: "Let it go on" }).click();

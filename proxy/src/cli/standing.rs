@@ -3,14 +3,40 @@
 use std::str::FromStr;
 
 use anyhow::Result;
+use clap::{Args, Subcommand};
 use http::Method;
 use serde_json::{Value, json};
 
 use super::ask::field;
-use super::{Exit, StandingCommand, say};
+use super::{Exit, Vote, say};
 use crate::config::Config;
 use crate::door::Door;
 use crate::home::Home;
+
+/// A vote that can be remembered.
+#[derive(Args)]
+pub(super) struct Approval {
+    #[command(flatten)]
+    pub(super) vote: Vote,
+    /// Also approve others like it in advance: for a time such as 10m or 1h, or so many times, such as 5
+    #[arg(long)]
+    pub(super) remember: Option<Term>,
+}
+
+/// What to do with what was approved in advance.
+#[derive(Subcommand)]
+pub(super) enum Command {
+    /// List those that can still be used
+    List,
+    /// Withdraw one
+    Revoke {
+        /// Its id, `std_…`
+        id: String,
+        /// Why; stands on the ledger
+        #[arg(long)]
+        rationale: String,
+    },
+}
 
 /// How long, or how often, an approval stands for others like it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +82,11 @@ impl FromStr for Term {
 }
 
 /// Lists standing approvals, or withdraws one.
-pub(super) async fn run(home: Home, what: &StandingCommand, as_json: bool) -> Result<Exit> {
+pub(super) async fn run(home: Home, what: &Command, as_json: bool) -> Result<Exit> {
     let door = Door::of(&Config::load(home)?)?;
     let answer = match what {
-        StandingCommand::List => door.ask(Method::GET, "/v1/standings", None).await?,
-        StandingCommand::Revoke { id, rationale } => {
+        Command::List => door.ask(Method::GET, "/v1/standings", None).await?,
+        Command::Revoke { id, rationale } => {
             let body = json!({"rationale": rationale});
             door.ask(Method::POST, &format!("/v1/standings/{id}/revoke"), Some(&body)).await?
         }

@@ -187,9 +187,11 @@ async fn seen(gate: &Gate, intent: &Intent) -> String {
     let times: Vec<String> = same.map(|event| text(&event, "ts")).collect();
     match (times.as_slice(), page.lines.len()) {
         ([], 0) => "the first request of this agent there".to_owned(),
-        ([], all) => format!("not among the {all} requests of this agent there before"),
+        ([], all) => format!("not among the last {all} requests of this agent there"),
         ([last, ..], all) => {
-            format!("sent {} times among the {all} requests of this agent there before, last on {last}", times.len())
+            let often = if times.len() == 1 { "once".to_owned() } else { format!("{} times", times.len()) };
+            let last = last.split('.').next().unwrap_or_default().replace('T', " ");
+            format!("seen {often} among the last {all} of this agent there, last on {last} UTC")
         }
     }
 }

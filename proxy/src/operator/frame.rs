@@ -2,7 +2,7 @@
 
 use askama::Template;
 use axum::response::Html;
-use ledger::State;
+use ledger::{KillSwitch, State};
 
 use super::{Fault, internal};
 use crate::gate::Gate;
@@ -29,9 +29,14 @@ impl Frame {
             Some(Role::Viewer) | None => "viewer",
         };
         let waiting = gate.ledger.intents(&[State::Held], usize::MAX).len();
-        let stopped: Vec<String> = gate.ledger.kill_switches().iter().map(ledger::KillSwitch::scope).collect();
+        let stopped: Vec<String> = gate.ledger.kill_switches().iter().map(scope).collect();
         Frame { page, operator: operator.name.clone(), role, waiting, stopped: stopped.join(", ") }
     }
+}
+
+/// What a kill switch is on for; a page marks names in its own way.
+pub(super) fn scope(switch: &KillSwitch) -> String {
+    switch.scope().replace('`', "")
 }
 
 /// A page as an answer. Askama escapes every value in it for HTML.

@@ -10,7 +10,7 @@ use axum::extract::{Path, Query, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{Html, IntoResponse};
 use jiff::Timestamp;
-use ledger::{EventType, Ledger, Past};
+use ledger::{EventType, Ledger, Past, State};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -233,15 +233,24 @@ impl Run {
     /// The row of a decision, with what became of it.
     fn read(ledger: &Ledger, line: &str) -> Result<Run, ledger::ReadError> {
         let decided: Map<String, Value> = serde_json::from_str(line).unwrap_or_default();
-        let query = ledger::Query {
-            correlation: Some(text(&decided, "correlation_id")),
-            after: decided.get("seq").and_then(Value::as_u64),
-            limit: ENTRIES,
-            ..Default::default()
+        let kind = text(&decided, "type");
+        if let Some(intent) = ledger.intent(&text(&decided, "intent_id")) {
+            let status = intent.latest.get("status").map(Value::to_string).unwrap_or_default();
+            return Ok(Run { outcome: stands(intent.state).to_owned(), status, ..Run::of(&decided, &[]) });
+        }
+        if kind != "decision.allowed" {
+            return Ok(Run::of(&decided, &[]));
+        }
+        let later = |limit: usize| -> Result<Vec<Map<String, Value>>, ledger::ReadError> {
+            let (correlation, after) =
+                (Some(text(&decided, "correlation_id")), decided.get("seq").and_then(Value::as_u64));
+            let lines = ledger.events(&ledger::Query { correlation, after, limit, ..Default::default() })?;
+            Ok(lines.iter().filter_map(|line| serde_json::from_str(line).ok()).collect())
         };
-        let later = ledger.events(&query)?;
-        let later: Vec<Map<String, Value>> = later.iter().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        Ok(Run::of(&decided, &later))
+        // What follows it is nearly always its outcome; looking for more looks through all that came since.
+        let next = later(1)?;
+        let outcome = next.first().is_some_and(|event| text(event, "type").starts_with("action."));
+        Ok(Run::of(&decided, &if outcome { next } else { later(ENTRIES)? }))
     }
 
     fn of(decided: &Map<String, Value>, events: &[Map<String, Value>]) -> Run {
@@ -268,6 +277,22 @@ impl Run {
             outcome: outcome(&kind, ended.map(|event| text(event, "type")).as_deref(), &data),
             status: status.unwrap_or_default(),
         }
+    }
+}
+
+/// Where an intent stands, in the words of [`outcome`].
+fn stands(state: State) -> &'static str {
+    match state {
+        State::Held => "pending",
+        State::Succeeded => "executed",
+        State::Approved
+        | State::Blocked
+        | State::Cancelled
+        | State::Executing
+        | State::Expired
+        | State::Failed
+        | State::Rejected
+        | State::Unknown => state.as_str(),
     }
 }
 

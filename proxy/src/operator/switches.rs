@@ -12,7 +12,7 @@ use ledger::{Draft, EventType};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::frame::{Frame, shown};
+use super::frame::{self, Frame, shown};
 use super::vote::check_rationale;
 use super::{Fault, append, require};
 use crate::gate::Gate;
@@ -56,7 +56,7 @@ pub(super) async fn page(
 ) -> Result<impl IntoResponse, Fault> {
     let switches = gate.ledger.kill_switches();
     let switches = switches.iter().map(|switch| Stopped {
-        scope: switch.scope(),
+        scope: frame::scope(switch),
         agent: switch.agent.clone().unwrap_or_default(),
         destination: switch.destination.clone().unwrap_or_default(),
         operator: text(&switch.data, "operator"),
