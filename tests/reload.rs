@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::harness::connection::Connection;
 use crate::harness::gate::{Gate, PATIENCE, Plan, within};
 use crate::harness::origin::Origin;
-use crate::harness::world::{API, POLICIES};
+use crate::harness::world::{API, POLICIES, SECRET, credentials};
 
 #[test]
 fn a_broken_file_is_noticed_refused_with_file_and_line_and_changes_nothing() {
@@ -34,6 +34,38 @@ fn a_broken_file_is_noticed_refused_with_file_and_line_and_changes_nothing() {
     gate.write("policies/reads.yaml", "destinations: [api.read, plain.read]\nrequire_approval: always\n");
     assert!(is_loaded_again(&gate), "{}", gate.log());
     assert_eq!((gate.agent().get("https://api.example/a").status, origin.hits().len()), (202, 1));
+    gate.assert_verifies();
+}
+
+#[test]
+fn credentials_and_manifests_are_read_again_like_everything_else() {
+    let (origin, gate) = api();
+    let agent = gate.agent();
+    let seen = || origin.hits().last().and_then(|hit| hit.header("authorization").map(str::to_owned));
+    assert_eq!((agent.get("https://api.example/a").status, seen()), (200, Some(format!("Bearer {SECRET}"))));
+
+    let other = credentials(&gate.home(), "{ header: { name: authorization, value: 'Token {secret}' } }");
+    gate.write("credentials.yaml", &other);
+    assert!(within(PATIENCE, || (gate.log().matches("were loaded again").count() == 1).then_some(())).is_some());
+    assert_eq!((agent.get("https://api.example/a").status, seen()), (200, Some(format!("Token {SECRET}"))));
+
+    // A secret where its place belongs: the old file stays in force, and nothing says what stood there.
+    gate.write("credentials.yaml", &other.replace("'file://", "'").replace("api.key", "s3cret"));
+    let refused = gate.wait_for("config.refused", |_| true);
+    let fault = &refused["data"]["faults"][0];
+    assert_eq!((fault["code"].as_str(), fault["line"].as_u64()), (Some("bad_credential"), Some(3)), "{refused:#}");
+    assert!(!format!("{refused}{}", gate.log()).contains("s3cret"));
+    assert_eq!((agent.get("https://api.example/a").status, seen()), (200, Some(format!("Token {SECRET}"))));
+
+    gate.write("credentials.yaml", &other);
+    fs::DirBuilder::new().mode(0o700).create(gate.home().join("agents")).unwrap();
+    gate.write("agents/default.yaml", "name: default\nallowed_actions: [write]\n");
+    assert!(within(PATIENCE, || (agent.get("https://api.example/a").status == 403).then_some(())).is_some());
+    gate.write("agents/default.yaml", "name: default\nallowed_actons: [read]\n");
+    let refused = gate.wait_for("config.refused", |event| event["seq"].as_u64() > refused["seq"].as_u64());
+    let fault = &refused["data"]["faults"][0];
+    assert_eq!((fault["code"].as_str(), fault["line"].as_u64()), (Some("unknown_key"), Some(2)), "{refused:#}");
+    assert_eq!(agent.get("https://api.example/a").status, 403, "what is wrong loosens nothing");
     gate.assert_verifies();
 }
 

@@ -459,7 +459,7 @@ fn run(home: Result<Home>, json: bool, command: Command) -> Result<Exit> {
             Command::Explain(what) => explain::run(home?, &what, json).await,
             Command::Policy { what: PolicyCommand::Test { files } } => policy::test(home?, &files, json),
             Command::Import { what: ImportCommand::Gate { dir, out } } => import::gate(&dir, &out, json),
-            Command::Schema { name } => schema::run(name.as_deref()),
+            Command::Schema { name } => schema::run(name.as_deref(), json),
             Command::Pending => ask::intents(home?, Some("held"), 100, json).await,
             Command::Approve(given) => ask::vote(home?, "approve", &given.vote, given.remember, json).await,
             Command::Deny(vote) => ask::vote(home?, "deny", &vote, None, json).await,

@@ -76,6 +76,8 @@ def refused() -> Iterator[tuple[str, str, str, str]]:
 def test_every_schema_is_one() -> None:
     listed = subprocess.run([WRIT, "schema"], capture_output=True, text=True, timeout=30, check=True).stdout
     assert listed.split() == KINDS
+    as_json = subprocess.run([WRIT, "schema", "--json"], capture_output=True, timeout=30, check=True).stdout
+    assert json.loads(as_json) == KINDS
     for kind in KINDS:
         jsonschema.Draft202012Validator.check_schema(schema(kind).schema)
 
