@@ -10,6 +10,7 @@ mod mounted;
 mod pages;
 mod process;
 mod prometheus;
+mod streams;
 mod watch;
 
 /// GET of a page of the operator door, under whatever name.

@@ -7,12 +7,13 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use ledger::Status;
 use zeroize::Zeroizing;
 
 use crate::gate::Gate;
 use crate::home;
 use crate::operator;
-use crate::principal::{Kind, Newcomer, Role};
+use crate::principal::{Kind, Newcomer, Role, Standing};
 
 /// Adds everybody whose token is in a folder of the configuration and who is not known yet.
 ///
@@ -29,6 +30,21 @@ pub async fn from_files(gate: &Gate) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// What the ledger says of principals holds where their file says less.
+pub fn tighten(gate: &Gate) {
+    let standing = |status| match status {
+        Status::Active => Standing::Active,
+        Status::Revoked => Standing::Revoked,
+        Status::Suspended => Standing::Suspended,
+    };
+    for agent in gate.ledger.agents() {
+        gate.principals.tighten(Kind::Agent, &agent.name, standing(agent.status));
+    }
+    for operator in gate.ledger.operators() {
+        gate.principals.tighten(Kind::Operator, &operator.name, standing(operator.status));
+    }
 }
 
 /// The files of a folder. What begins with a dot is Kubernetes's own.
@@ -71,7 +87,7 @@ async fn add(gate: &Gate, kind: Kind, file_name: &str, path: &Path) -> Result<()
         gate.ledger.append(vec![operator::registration(&new).with("by", "file")]).await?;
     }
     gate.principals.add_with(new, token)?;
-    gate.tighten();
+    tighten(gate);
     Ok(())
 }
 

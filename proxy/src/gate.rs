@@ -8,9 +8,9 @@ use anyhow::{Context, Result, anyhow};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use ca::{Issuer, Root};
 use jiff::Timestamp;
-use ledger::{Draft, EventType, Ledger, Options, Sealed, State, Status};
+use ledger::{Draft, EventType, Ledger, Options, Sealed, State};
 use policy::Rules;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use vault::Vault;
@@ -29,7 +29,7 @@ use crate::mint::Mint;
 use crate::neighbour::Neighbours;
 use crate::parked;
 use crate::pool::Pool;
-use crate::principal::{Kind, Principals, Standing};
+use crate::principal::Principals;
 use crate::record::{self, Trace};
 use crate::rulebook::{Rulebook, Traces};
 use crate::shares::Shares;
@@ -79,6 +79,8 @@ pub struct Gate {
     pub stop: CancellationToken,
     /// When it was opened.
     pub opened: Timestamp,
+    /// Told when somebody is suspended or stopped: replies under way look again whether they may go on.
+    pub tightened: watch::Sender<()>,
     /// What is counted for Prometheus.
     pub metrics: Metrics,
     /// What is told to a collector of traces.
@@ -142,6 +144,7 @@ impl Gate {
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
             opened: Timestamp::now(),
+            tightened: watch::Sender::default(),
             metrics: Metrics::new(config.metrics)?,
             spans: config.traces.clone().map(Spans::to).unwrap_or_default(),
             vaults: Vaults::default(),
@@ -157,7 +160,7 @@ impl Gate {
             principals,
             own,
         });
-        gate.tighten();
+        enrol::tighten(&gate);
         gate.record_start().await?;
         warn(&gate.rulebook());
         enrol::from_files(&gate).await?;
@@ -167,21 +170,6 @@ impl Gate {
     /// The version in force now; a request takes it once.
     pub fn rulebook(&self) -> Arc<Rulebook> {
         self.rulebook.load_full()
-    }
-
-    /// What the ledger says of principals holds where their file says less.
-    pub fn tighten(&self) {
-        let standing = |status| match status {
-            Status::Active => Standing::Active,
-            Status::Revoked => Standing::Revoked,
-            Status::Suspended => Standing::Suspended,
-        };
-        for agent in self.ledger.agents() {
-            self.principals.tighten(Kind::Agent, &agent.name, standing(agent.status));
-        }
-        for operator in self.ledger.operators() {
-            self.principals.tighten(Kind::Operator, &operator.name, standing(operator.status));
-        }
     }
 
     /// A stage of a request is over that began then: for whoever watches the gate.

@@ -103,6 +103,11 @@ impl Ticket {
         self.intent.as_deref().unwrap_or(&self.trace.correlation)
     }
 
+    /// Key of its destination, or of the call.
+    pub fn destination(&self) -> &str {
+        &self.destination
+    }
+
     /// The ticket of a request that is about to be executed for `destination`.
     pub fn new(trace: Trace, intent: Option<String>, facts: &Facts, destination: &str) -> Ticket {
         Ticket { trace, intent, agent: facts.agent.clone(), action: action(facts), destination: destination.to_owned() }

@@ -25,8 +25,10 @@ use crate::record::{self, Outcome, Ticket};
 use crate::refusal::Refusal;
 use crate::upstream::{self, Progress};
 
+mod live;
 mod source;
 
+use live::live;
 use source::Source;
 
 /// Where a reply goes.
@@ -146,7 +148,7 @@ async fn pass_on(
     let watched = source.watch(&mut head, guard).await;
     source.tell().await;
     let ended = match (watched, sink) {
-        (Ok(()), Sink::Live(slot)) => live(gate, slot, head, &mut source, &mut tally).await,
+        (Ok(()), Sink::Live(slot)) => live((gate, ticket), slot, head, &mut source, &mut tally).await,
         (Ok(()), Sink::Kept(slot)) => {
             let (parts, reply) = mpsc::channel(PARTS);
             // Whoever waited for it may be gone.
@@ -177,66 +179,6 @@ async fn pass_on(
         return Outcome::Failed { sent: true, data };
     }
     Outcome::Executed(data)
-}
-
-/// Hands a short reply over whole; of others the head, then the parts as they come. An error says how the reply ended
-/// early; the client is then left without the end, and knows that it has not all.
-async fn live(
-    gate: &Gate,
-    slot: Slot,
-    head: Parts,
-    source: &mut Source<'_>,
-    tally: &mut Tally<'_>,
-) -> Result<(), &'static str> {
-    // Most replies are here as a whole with their head: then the connection is woken once and writes once.
-    let first = tokio::select! {
-        biased;
-        part = source.next() => Some(part),
-        () = std::future::ready(()) => None,
-    };
-    match first {
-        Some(Ok(Part::Data(whole))) if source.is_end_stream() && whole.len() as u64 <= gate.limits.reply_bytes => {
-            let whole = tally.admit(gate, whole).await?;
-            slot.send(Ok(Response::from_parts(head, Reply::from(whole)))).map_err(|_| "client_gone")
-        }
-        first => {
-            let (parts, reply) = mpsc::channel(PARTS);
-            // A closed slot is found again by the first part that nobody takes.
-            drop(slot.send(Ok(Response::from_parts(head, Reply::Stream(reply)))));
-            stream(gate, first, source, &parts, tally).await
-        }
-    }
-}
-
-async fn stream(
-    gate: &Gate,
-    mut first: Option<Result<Part, &'static str>>,
-    source: &mut Source<'_>,
-    parts: &mpsc::Sender<Part>,
-    tally: &mut Tally<'_>,
-) -> Result<(), &'static str> {
-    loop {
-        let mut part = match first.take() {
-            Some(part) => part?,
-            None => tokio::select! {
-                part = source.next() => part?,
-                // A client that goes away while the upstream is silent must not keep it, nor the memory it takes.
-                () = parts.closed() => return Err("client_gone"),
-            },
-        };
-        source.tell().await;
-        if let Part::Data(data) = part {
-            part = Part::Data(tally.admit(gate, data).await?);
-        }
-        let last = matches!(part, Part::End);
-        let unread = Limits::seconds(gate.limits.write_seconds);
-        match tokio::time::timeout(unread, parts.send(part)).await {
-            Ok(Ok(())) if last => return Ok(()),
-            Ok(Ok(())) => {}
-            Ok(Err(_)) => return Err("client_gone"),
-            Err(_) => return Err("client_stalled"),
-        }
-    }
 }
 
 /// Keeps the reply for the agent, and passes it on to a connection that waits for it. What is over the limit is counted

@@ -82,6 +82,7 @@ pub(super) async fn set_standing(
     gate.principals.check_change(kind, &name).map_err(conflict)?;
     append(&gate, vec![principal_draft(event, kind, &name).with("by", operator.name.as_str())]).await?;
     gate.principals.set_standing(kind, &name, standing).map_err(conflict)?;
+    gate.tightened.send_replace(());
     if standing == Standing::Active {
         gate.resume_voted();
     }

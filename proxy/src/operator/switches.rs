@@ -131,6 +131,7 @@ pub(super) async fn turn(
         draft = draft.destination(destination);
     }
     append(&gate, vec![draft]).await?;
+    gate.tightened.send_replace(());
     if event == EventType::KillSwitchOff {
         gate.resume_voted();
     }
