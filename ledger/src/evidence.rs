@@ -28,6 +28,7 @@ mod lives;
 mod manifest;
 mod page;
 mod report;
+#[cfg(feature = "store")]
 mod select;
 mod summary;
 mod walk;

@@ -23,6 +23,7 @@ SCHEMAS = ROOT / "ledger" / "schema"
 def busy(gate: Gate, own: str) -> Gate:
     """A gate with a request that was allowed, one that was denied, and one that was held, approved and run."""
     with requests.Session() as session:
+        session.trust_env = False
         session.proxies, session.verify = {"https": gate.env["HTTPS_PROXY"]}, gate.env["REQUESTS_CA_BUNDLE"]
         assert session.get(f"https://{API}/allowed/{own}").status_code == 200
         assert session.delete(f"https://{API}/nowhere/{own}").status_code == 403
