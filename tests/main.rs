@@ -1,6 +1,6 @@
 //! The gate from outside: the real program, real sockets, and a server behind it that tells what reached it.
 //!
-//! One binary for all of it; each file is one theme. Nothing here looks into the gate's memory.
+//! One binary for all of it; each file is one theme. Nothing here looks into the gate's memory, but for what must not be there.
 
 #[cfg(test)]
 #[expect(dead_code, reason = "it serves another test binary too, and not all of it is needed here")]
@@ -14,6 +14,8 @@ mod attacks;
 mod bad_input;
 #[cfg(test)]
 mod budgets;
+#[cfg(test)]
+mod canaries;
 #[cfg(test)]
 mod client_certificates;
 #[cfg(test)]
