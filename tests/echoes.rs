@@ -81,6 +81,22 @@ fn f13_an_echo_in_pieces_is_masked() {
 }
 
 #[test]
+fn f12_f13_an_encoded_echo_in_pieces_is_masked() {
+    let mut origin = Origin::https(&[API]);
+    for (coding, encode) in CODINGS {
+        let encoded = encode(format!("<{SECRET}>").as_bytes());
+        let pieces = encoded.chunks(1).map(|byte| (Duration::ZERO, byte.to_vec())).collect();
+        let reply = Reply::new(200).header("content-encoding", coding).chunks(pieces);
+        origin = origin.reply(&format!("/{coding}"), reply);
+    }
+    let gate = gate(&origin, "{ bearer: '{secret}' }");
+    for (coding, _) in CODINGS {
+        let answer = gate.agent().get(&format!("https://api.example/{coding}"));
+        assert_eq!(answer.text(), format!("<{}>", "*".repeat(SECRET.len())), "{coding}");
+    }
+}
+
+#[test]
 fn f11_an_echo_in_the_head_or_the_trailers_is_masked() {
     let trailers = format!(
         "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ntrailer: x-echo\r\nx-echo: a{SECRET}\r\nlocation: https://x.example/?k={SECRET}\r\n\r\n2\r\nok\r\n0\r\nx-echo: b{SECRET}\r\n\r\n"

@@ -51,9 +51,7 @@ impl Scrubber {
     /// Takes the next bytes of the body, and gives those that can go on now.
     pub fn push(&mut self, mut data: Bytes) -> Bytes {
         if !self.held.came.is_empty() {
-            let came = Zeroizing::new([&self.held.came, data.as_ref()].concat());
-            let shown = [&self.held.shown, data.as_ref()].concat();
-            return self.split(&came, &self.needles.runs(&came), shown);
+            return self.join(&data);
         }
         let runs = self.needles.runs(&data);
         if !runs.is_empty() {
@@ -94,11 +92,26 @@ impl Scrubber {
         }
     }
 
-    /// Masks the stretches `runs` of what came, of which `shown` is the end, and holds what may be a beginning.
+    /// Takes bytes that follow some that are held. What spans both shows where they meet: long data is not copied to be
+    /// looked through once more.
+    fn join(&mut self, data: &[u8]) -> Bytes {
+        let (near, far) = data.split_at(data.len().min(self.needles.reach()));
+        let came = Zeroizing::new([&self.held.came, near].concat());
+        let gone = self.held.came.len() - self.held.shown.len();
+        let moved = |run: &Range<usize>| run.start.saturating_sub(gone)..run.end.saturating_sub(gone);
+        let mut runs: Vec<_> = self.needles.runs(&came).iter().map(moved).collect();
+        let shown = [&self.held.shown, data].concat();
+        if far.is_empty() {
+            return self.split(&came, &runs, shown);
+        }
+        let held = self.held.shown.len();
+        runs.extend(self.needles.runs(data).iter().map(|run| run.start + held..run.end + held));
+        self.split(data, &runs, shown)
+    }
+
+    /// Masks the stretches `runs` of `shown`, and holds what may be a beginning at the end of what came.
     fn split(&mut self, came: &[u8], runs: &[Range<usize>], mut shown: Vec<u8>) -> Bytes {
-        let gone = came.len() - shown.len();
-        self.masked +=
-            mask(&mut shown, runs.iter().map(|run| run.start.saturating_sub(gone)..run.end.saturating_sub(gone)));
+        self.masked += mask(&mut shown, runs.iter().cloned());
         let live = self.needles.live(came);
         let held = shown.split_off(shown.len().saturating_sub(live));
         let (_, end) = came.split_at(came.len() - live);

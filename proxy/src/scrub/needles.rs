@@ -91,6 +91,11 @@ impl Needles {
         runs
     }
 
+    /// How many bytes must be known to decide about those before them.
+    pub(super) fn reach(&self) -> usize {
+        self.reach
+    }
+
     /// How many bytes at the end of `bytes` may be the beginning of something that gives something away.
     pub(super) fn live(&self, bytes: &[u8]) -> usize {
         let end = bytes.get(bytes.len().saturating_sub(self.reach)..).unwrap_or_default();
