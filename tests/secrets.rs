@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::harness::gate::Plan;
-use crate::harness::world::{CREDENTIALS, SECRET};
+use crate::harness::world::{CREDENTIALS, DESTINATIONS, SECRET};
 
 #[test]
 fn credentials_are_listed_and_tried_without_being_shown() {
@@ -35,4 +35,24 @@ fn credentials_are_listed_and_tried_without_being_shown() {
     let plan = plan.file("credentials.yaml", &CREDENTIALS.replace("FILE", "/nowhere").replace("hosts:", "host:"));
     assert_eq!(plan.writ(&["credentials", "list"]).code, 3);
     assert!(!format!("{listed:?}{tried:?}{as_json:?}").contains(SECRET));
+}
+
+#[test]
+fn g09_g10_a_credential_that_could_go_astray_does_not_load() {
+    let entry = |host: &str| CREDENTIALS.replace("FILE", "/key").replace("[api.example]", host);
+    let plain = DESTINATIONS.replacen("    credential: api\n", "    credential: api\n    schemes: [https, http]\n", 1);
+    let table = [
+        (entry("[other.example]"), DESTINATIONS, "which its `hosts:` do not list"),
+        (entry("['*.example']"), DESTINATIONS, "anybody can have a name"),
+        (entry("['*.s3.eu-central-1.amazonaws.com']"), DESTINATIONS, "anybody can have a name"),
+        (entry("['*.github.io']"), DESTINATIONS, "anybody can have a name"),
+        (entry("[api.example]"), plain.as_str(), "over plain http"),
+    ];
+    for (credentials, destinations, expected) in table {
+        let plan = Plan::new().file("credentials.yaml", &credentials).file("destinations.yaml", destinations);
+        plan.configure();
+        let printed = plan.writ(&["check"]);
+        assert_eq!(printed.code, 3, "{expected}: {printed:?}");
+        assert!(format!("{printed:?}").contains(expected), "{expected}: {printed:?}");
+    }
 }

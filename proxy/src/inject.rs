@@ -67,12 +67,15 @@ pub struct Guard {
     pub passing: BTreeSet<String>,
     /// The access token that is kept no longer if the upstream does not take it.
     pub token: Option<String>,
+    /// The secrets themselves: while they are in use, others that fetch them share what they are found by.
+    pub secrets: Vec<Arc<Secret>>,
 }
 
 /// Fetches for one request, and knows what was lent for it.
 struct Borrower<'a> {
     gate: &'a Gate,
     leases: Vec<Lease>,
+    secrets: Vec<Arc<Secret>>,
 }
 
 /// What came of a credential for one request.
@@ -94,13 +97,18 @@ impl std::fmt::Debug for Injected {
 
 // === impl Borrower ===
 
-impl Borrower<'_> {
+impl<'a> Borrower<'a> {
+    fn new(gate: &'a Gate) -> Borrower<'a> {
+        Borrower { gate, leases: Vec::new(), secrets: Vec::new() }
+    }
+
     async fn fetch(&mut self, place: &Place) -> Result<Fetched, Missing> {
         let begun = Instant::now();
         let fetched = self.gate.vault.fetch(place).await;
         health::fetched(self.gate, place.provider(), fetched.as_ref().err().map(|error| &error.fault), begun);
         let mut fetched = fetched.map_err(|error| Missing::Unfetched(error.fault.clone(), error.to_string()))?;
         self.leases.extend(fetched.lease.take());
+        self.secrets.push(Arc::clone(&fetched.secret));
         Ok(fetched)
     }
 
@@ -161,7 +169,7 @@ async fn lent(gate: &Gate, permit: &Permit, name: &str) -> Result<Injected, Refu
     if !credential.is_bound_to(authority) {
         return Err(Refusal::VaultUnavailable(format!("credential `{name}` is not bound to {authority}")));
     }
-    let mut borrower = Borrower { gate, leases: Vec::new() };
+    let mut borrower = Borrower::new(gate);
     let Rendered { mut injected, needles, version, token } =
         match rendered(&mut borrower, permit, (name, credential)).await {
             Ok(rendered) => rendered,
@@ -174,7 +182,8 @@ async fn lent(gate: &Gate, permit: &Permit, name: &str) -> Result<Injected, Refu
         // A reply that is not encoded can be looked through as it comes.
         injected.headers.push((header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));
     }
-    injected.guard = Some(Guard { needles, passing: credential.reply_headers.clone(), token });
+    let passing = credential.reply_headers.clone();
+    injected.guard = Some(Guard { needles, passing, token, secrets: borrower.secrets });
     injected.origin = origin(permit, version);
     injected.leases = borrower.leases;
     Ok(injected)

@@ -30,6 +30,7 @@ use zeroize::Zeroizing;
 
 use flight::Flights;
 use hashicorp::Loan;
+use lent::Lent;
 use local::Local;
 use program::Programs;
 use providers::Source;
@@ -44,6 +45,7 @@ mod file;
 mod flight;
 mod hashicorp;
 mod json;
+mod lent;
 mod local;
 mod onepassword;
 mod program;
@@ -63,6 +65,7 @@ pub struct Vault {
     local: Local,
     programs: Programs,
     flights: Flights,
+    lent: Lent,
 }
 
 /// What one fetch may take.
@@ -104,7 +107,8 @@ impl Vault {
     #[must_use]
     pub fn new(limits: Limits) -> Vault {
         let max_bytes = limits.max_bytes;
-        Vault { limits, local: Local::new(max_bytes), programs: Programs::new(max_bytes), flights: Flights::default() }
+        let (local, programs) = (Local::new(max_bytes), Programs::new(max_bytes));
+        Vault { limits, local, programs, flights: Flights::default(), lent: Lent::default() }
     }
 
     /// Fetches the secret at `place`: anew, unless the place may keep it for a while or somebody else is fetching it
@@ -132,7 +136,7 @@ impl Vault {
         let raw = tokio::time::timeout(deadline, self.read(place)).await.map_err(|_| Fault::Deadline(deadline))??;
         let lease = raw.loan.map(|loan| Lease(Arc::new(loan)));
         match Secret::new(raw.value, self.limits.max_bytes, place.key.lines) {
-            Ok(secret) => Ok(Fetched { secret: Arc::new(secret), version: raw.version, lease }),
+            Ok(secret) => Ok(Fetched { secret: self.lent.share(place, secret), version: raw.version, lease }),
             Err(fault) => {
                 if let Some(lease) = lease {
                     // Nobody will use it. When it cannot be given back it ends by itself.

@@ -66,7 +66,7 @@ pub(super) async fn token(
     (oauth2, key): (&OAuth2, &str),
 ) -> Result<Arc<Token>, Missing> {
     let fetch = async |refresh| {
-        let mut borrower = Borrower { gate, leases: Vec::new() };
+        let mut borrower = Borrower::new(gate);
         let fresh = match client(&mut borrower, credential, oauth2, refresh).await {
             Ok(client) => ask(gate, permit, oauth2, &client).await,
             Err(missing) => Err(missing),

@@ -59,7 +59,7 @@ impl<'a> Source<'a> {
     /// # Errors
     /// Why the reply cannot be looked through, and has to be withheld.
     pub(super) async fn watch(&mut self, head: &mut Parts, guard: Option<Guard>) -> Result<(), &'static str> {
-        let Some(Guard { needles, passing, token }) = guard else { return Ok(()) };
+        let Some(Guard { needles, passing, token, secrets: _in_use }) = guard else { return Ok(()) };
         if let (Some(token), StatusCode::UNAUTHORIZED) = (token, head.status) {
             self.gate.tokens.expire(&token).await;
         }
