@@ -220,7 +220,8 @@ impl PolicyFile {
             approvers: changes.approvers.or(base.approvers),
             on_no_response: changes.on_no_response.or(base.on_no_response),
             enforce: changes.enforce.or(base.enforce),
-            until: changes.until.or(base.until),
+            // An environment that enforces the policy has no use for its end.
+            until: changes.until.or(base.until.filter(|_| changes.enforce != Some(true))),
             environments: BTreeMap::new(),
         }
     }

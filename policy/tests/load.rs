@@ -150,6 +150,21 @@ fn all_errors_are_found_at_once() {
 }
 
 #[test]
+fn an_environment_enforces_what_is_tried_out_elsewhere() {
+    let tried = "enforce: false\nuntil: 2027-01-31T00:00:00Z\nenvironments: {prod: {enforce: true}}\n";
+    let policies = [
+        ("bulk".to_owned(), source("bulk.yaml", &format!("{BULK}{tried}"))),
+        ("reads".to_owned(), source("reads.yaml", "description: reading\n")),
+    ];
+    let not_enforced = |environment: Option<&str>| {
+        let credentials = BTreeSet::from(["crm".to_owned()]);
+        let rules = Rules::load(&source("destinations.yaml", DESTINATIONS), &policies, Some(&credentials), environment);
+        rules.unwrap().not_enforced("2026-01-01T00:00:00Z".parse().unwrap()).count()
+    };
+    assert_eq!((not_enforced(None), not_enforced(Some("prod"))), (1, 0));
+}
+
+#[test]
 fn what_moves_money_is_always_enforced() {
     let tried = format!("{BULK}enforce: false\nuntil: 2027-01-31T00:00:00Z\n");
     let rules = load(DESTINATIONS, &tried).unwrap();
