@@ -266,7 +266,7 @@ enum PrincipalCommand {
         /// Who answers for an agent
         #[arg(long, default_value = "")]
         owner: String,
-        /// viewer, reviewer or admin (operators)
+        /// scraper, viewer, reviewer or admin (operators)
         #[arg(long)]
         role: Option<String>,
         /// A group that policies may ask approvals of (operators); may be given more than once

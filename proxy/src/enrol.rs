@@ -94,12 +94,13 @@ async fn add(gate: &Gate, kind: Kind, file_name: &str, path: &Path) -> Result<()
 /// `alice.reviewer`: name and role.
 fn operator_of(file_name: &str) -> Result<Newcomer> {
     let role = file_name.rsplit_once('.').and_then(|(name, role)| match role {
+        "scraper" => Some((name, Role::Scraper)),
         "viewer" => Some((name, Role::Viewer)),
         "reviewer" => Some((name, Role::Reviewer)),
         "admin" => Some((name, Role::Admin)),
         _ => None,
     });
-    let (name, role) = role.context("call it NAME.viewer, NAME.reviewer or NAME.admin")?;
+    let (name, role) = role.context("call it NAME.scraper, NAME.viewer, NAME.reviewer or NAME.admin")?;
     Ok(Newcomer::operator(name, role))
 }
 

@@ -31,6 +31,8 @@ pub enum Kind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
+    /// Reads the metrics, and nothing else.
+    Scraper,
     /// Reads.
     Viewer,
     /// Votes.

@@ -60,8 +60,13 @@ fn k01_metrics_hold_no_secret_nothing_an_agent_wrote_and_are_for_operators() {
     for token in [None, Some(agent.as_str()), Some("writ_op_nobody")] {
         assert_eq!(look(&gate, "localhost", token, "/metrics").status, 401);
     }
-    let viewer = gate.add_operator("prometheus", "viewer");
-    assert_eq!(look(&gate, "10.0.0.9:8787", Some(&viewer), "/metrics").status, 200);
+    let scraper = gate.add_operator("prometheus", "scraper");
+    assert_eq!(look(&gate, "10.0.0.9:8787", Some(&scraper), "/metrics").status, 200);
+    let own = gate.operator.to_string();
+    for page in ["/v1/intents", "/v1/events", "/v1/status", "/ui/approvals"] {
+        assert_eq!(look(&gate, &own, Some(&scraper), page).status, 403, "{page}");
+    }
+    assert_ne!(gate.writ_as(&scraper, &["kill", "on", "--rationale", "a token that leaked"]).code, 0);
 }
 
 #[test]

@@ -73,7 +73,7 @@ fn a_real_prometheus_scrapes_the_gate() {
     let (_origin, gate) = busy();
     let folder = tempfile::tempdir().unwrap();
     let token = folder.path().join("writ.token");
-    fs::write(&token, gate.add_operator("prometheus", "viewer")).unwrap();
+    fs::write(&token, gate.add_operator("prometheus", "scraper")).unwrap();
     let configuration = read("prometheus/prometheus.yaml")
         .replace("15s", "1s")
         .replace("alerts.yaml", deploy("prometheus/alerts.yaml").to_str().unwrap())

@@ -26,6 +26,7 @@ impl Frame {
         let role = match operator.role {
             Some(Role::Admin) => "admin",
             Some(Role::Reviewer) => "reviewer",
+            Some(Role::Scraper) => "scraper",
             Some(Role::Viewer) | None => "viewer",
         };
         let waiting = gate.ledger.intents(&[State::Held], usize::MAX).len();

@@ -14,7 +14,7 @@ use super::Fault;
 use super::chart::Counts;
 use super::session::Sessions;
 use crate::gate::Gate;
-use crate::principal::{Kind, Principal, Standing};
+use crate::principal::{Kind, Principal, Role, Standing};
 
 /// What the door needs to know about itself.
 #[derive(Debug)]
@@ -67,6 +67,9 @@ pub(super) async fn identify(Shared(guard): Shared<Arc<Guard>>, mut request: Req
         (None, None) => None,
     };
     match operator.filter(|operator: &Principal| operator.standing == Standing::Active) {
+        Some(operator) if operator.role == Some(Role::Scraper) && request.uri().path() != METRICS => {
+            Fault(StatusCode::FORBIDDEN, "this token is for the metrics only".to_owned()).into_response()
+        }
         Some(operator) => {
             request.extensions_mut().insert(operator);
             next.run(request).await
@@ -101,6 +104,9 @@ fn cookie(headers: &HeaderMap) -> Option<String> {
 fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {
     headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
+
+/// The page with the metrics.
+pub(super) const METRICS: &str = "/metrics";
 
 /// Name of the session's cookie.
 pub(super) const COOKIE: &str = "writ_session";
