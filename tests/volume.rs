@@ -32,7 +32,7 @@ fn every_page_and_filter_answers_within_50_ms() {
     let gate = plan.start();
     let agent = gate.agent();
     (0..20).for_each(|number| drop(agent.held(&format!("https://api.example/change/{number}"), "{\"a\":1}")));
-    let known = format!("corr_{:026}", intents / 2);
+    let known = named("corr_", intents / 2);
     let pages = [
         "/ui/approvals".to_owned(),
         "/ui/runs".to_owned(),
@@ -44,7 +44,7 @@ fn every_page_and_filter_answers_within_50_ms() {
         "/ui/runs?decision=deny".to_owned(),
         format!("/ui/runs?since={first}&until={}", jiff::Timestamp::now()),
         format!("/ui/runs/{known}"),
-        format!("/ui/approvals/int_{:026}", 7),
+        format!("/ui/approvals/{}", named("int_", 7)),
         "/ui/standings".to_owned(),
         "/ui/switches".to_owned(),
         "/ui/agents".to_owned(),
@@ -80,8 +80,8 @@ fn life(number: usize) -> Vec<Draft> {
     let (agent, destination) = (format!("agent-{}", number % 20), format!("pay.{}", number % 7));
     let of = |kind| {
         Draft::new(kind)
-            .intent(format!("int_{number:026}"))
-            .correlation(format!("corr_{number:026}"))
+            .intent(named("int_", number))
+            .correlation(named("corr_", number))
             .agent(&agent)
             .destination(&destination)
     };
@@ -108,6 +108,12 @@ fn life(number: usize) -> Vec<Draft> {
         0 => vec![held, of(EventType::ApprovalDenied).with("operator", "ann").with("rationale", "no")],
         _ => vec![held, vote, of(EventType::ApprovalGranted), described(EventType::ActionExecuting), done],
     }
+}
+
+/// An id, in the letters that ids have.
+fn named(prefix: &str, number: usize) -> String {
+    let letters = format!("{number:026}").bytes().map(|digit| char::from(digit - b'0' + b'a')).collect::<String>();
+    format!("{prefix}{letters}")
 }
 
 /// Intents in one append.
