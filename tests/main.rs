@@ -7,6 +7,8 @@
 mod harness;
 
 #[cfg(test)]
+mod answers;
+#[cfg(test)]
 mod approval;
 #[cfg(test)]
 mod attacks;
@@ -18,6 +20,10 @@ mod budgets;
 mod canaries;
 #[cfg(test)]
 mod client_certificates;
+#[cfg(test)]
+mod clock;
+#[cfg(test)]
+mod declared;
 #[cfg(test)]
 mod echoes;
 #[cfg(test)]

@@ -31,6 +31,7 @@ use crate::query::{self, Query, ReadError};
 use crate::shared::Shared;
 use crate::space::{self, Room, Space};
 use crate::standing::Standing;
+use crate::state::Execution;
 use crate::switch::KillSwitches;
 use crate::texts;
 use crate::verify::{Verified, VerifyError, survey};
@@ -106,7 +107,9 @@ impl Ledger {
     pub fn open_with_key(options: Options, key: Option<&Path>) -> Result<Ledger, OpenError> {
         let home = Home::new(&options.dir).with_key(key);
         let Opened { lock, origin, store, book, head, journal, checkpoints, torn_bytes } = open::open(&home)?;
-        let mut interrupted: Vec<_> = book.executions.values().cloned().collect();
+        let time = now().max(head.ts);
+        let is_interrupted = |one: &&Execution| one.ordered_until.is_none_or(|until| until <= time);
+        let mut interrupted: Vec<_> = book.executions.values().filter(is_interrupted).cloned().collect();
         interrupted.sort_by(|a, b| a.correlation_id.cmp(&b.correlation_id));
         let executions = book.executions.keys().cloned().collect();
         let shared = Arc::new(Shared::new(lock, store, book, head, checkpoints));

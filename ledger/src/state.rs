@@ -53,6 +53,9 @@ pub(crate) struct Execution {
     pub(crate) reserved: Vec<Reserved>,
     /// Keys that its entry took, to be free again if nothing is sent.
     pub(crate) taken: Vec<String>,
+    /// Until when somebody else carries it out under an order: it is under way although the gate was gone.
+    #[serde(default)]
+    pub(crate) ordered_until: Option<Timestamp>,
 }
 
 /// What a batch changes in the book.

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -158,6 +159,7 @@ impl<'a> Trial<'a> {
             dest_key: event.dest_key.clone(),
             reserved,
             taken,
+            ordered_until: ordered_until(event),
         };
         self.changes.executions.insert(correlation.to_owned(), Some(execution));
         Ok(())
@@ -354,14 +356,17 @@ fn without_intent(kind: EventType) -> Result<(), AppendError> {
     if needed && !live { Err(AppendError::Incomplete { event: kind, field: "intent_id" }) } else { Ok(()) }
 }
 
+/// Until when an order is good, if the event gives one.
+fn ordered_until(event: &Event) -> Option<Timestamp> {
+    event.data.get("order")?.get("expires_at")?.as_str()?.parse().ok()
+}
+
 fn correlation_of(event: &Event, kind: EventType) -> Result<&str, AppendError> {
     event.correlation_id.as_deref().ok_or(AppendError::Incomplete { event: kind, field: "correlation_id" })
 }
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::batch::Batch;
     use crate::chain::{Prepared, Stamp, seal};

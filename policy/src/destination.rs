@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::authority::{Authority, Scheme};
 use crate::calls::Calls;
 use crate::document::{DestinationEntry, MatchEntry};
+use crate::execute::Execute;
 use crate::fault::{Code, Faults, Flaw};
 use crate::glob::Glob;
 use crate::idempotency::Idempotency;
@@ -59,6 +60,8 @@ pub struct Destination {
     pub(crate) profile: Option<Profile>,
     /// What the operator adds to the risk of its requests.
     pub(crate) risk: u32,
+    /// What a payload declared for it becomes.
+    pub(crate) execute: Option<Execute>,
     /// Which of its requests are the same one.
     pub(crate) idempotency: Idempotency,
     /// Destinations of their own that a request to this one may call.
@@ -120,6 +123,9 @@ impl Destination {
         let profile = entry.profile.and_then(|entry| Profile::compile(&entry, &at_profile, faults));
         let key = |key| [LIST, Step::Item(at), Step::Key(key)];
         let idempotency = entry.idempotency.map(|entry| Idempotency::compile(&entry, &key("idempotency"), faults));
+        let hosts: BTreeSet<String> = matches.iter().map(Pattern::host).collect();
+        let target = (hosts, endpoints.iter().max().copied());
+        let execute = entry.execute.and_then(|entry| Execute::compile(entry, target, &key("execute"), faults));
         let base = Self {
             key: entry.key,
             effect: entry.effect,
@@ -132,6 +138,7 @@ impl Destination {
             measure,
             profile,
             risk: entry.risk.unwrap_or(0),
+            execute,
             idempotency: idempotency.unwrap_or_default(),
             calls: None,
             base: None,

@@ -16,6 +16,7 @@ use serde_json::{Map, Value, json};
 
 use crate::authority::Scheme;
 use crate::destination::Effect;
+use crate::execute::ExecuteEntry;
 use crate::idempotency::IdempotencyEntry;
 use crate::profile::ProfileKind;
 
@@ -57,6 +58,7 @@ pub(crate) struct DestinationEntry {
     pub(crate) profile: Option<ProfileEntry>,
     pub(crate) risk: Option<u32>,
     pub(crate) calls: Option<CallsEntry>,
+    pub(crate) execute: Option<ExecuteEntry>,
     pub(crate) idempotency: Option<IdempotencyEntry>,
 }
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use crate::authority::Authority;
 use crate::destination::{Destination, is_key};
 use crate::document::{DestinationsFile, Source};
+use crate::execute::check_templates;
 use crate::facts::sha256_hex;
 use crate::fault::{Code, Fault, Faults, Invalid, Severity};
 use crate::index::Index;
@@ -72,6 +73,7 @@ impl Rules {
         });
         let entries = entries.unwrap_or_default();
         let index = Index::build(&entries, &mut faults);
+        check_templates(&entries, &index, &mut faults);
         let mut found = faults.into_vec();
         let mut policies_by_id = BTreeMap::new();
         for Compiled { id, variants, faults } in compiled {

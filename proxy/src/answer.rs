@@ -58,6 +58,13 @@ impl Refusal {
                 "CONNECT target, TLS server name, Host and absolute URL must name the same host and port",
             )
             .closing(),
+            BadDeclaration(why) => row(
+                400,
+                "bad_declaration",
+                "bad declaration",
+                format!("the body is not what this page takes: {why}"),
+                "send the JSON that `/v1/openapi.json` describes",
+            ),
             Blocked(id, reason) => row(
                 403,
                 "blocked",
@@ -161,6 +168,13 @@ impl Refusal {
                 "try again later; an operator has to free space on the gate's disk",
             )
             .retryable(),
+            NotDeclarable(_) => row(
+                403,
+                "not_declarable",
+                "not declarable",
+                "no destination of this key takes declared intents",
+                "send the request itself through the proxy, or ask an operator to add `execute` to the destination",
+            ),
             NotFound => row(
                 404,
                 "not_found",

@@ -180,7 +180,7 @@ mod tests {
     use crate::refusal::Challenge;
 
     fn trace() -> Trace {
-        Trace { correlation: "corr_x".to_owned(), run: None, parent: None, trigger: None, span: None }
+        Trace { correlation: "corr_x".to_owned(), run: None, parent: None, trigger: None, declared: false, span: None }
     }
 
     fn of(kind: &str, agent: &str, path: &str) -> Dialect {

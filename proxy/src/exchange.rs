@@ -23,6 +23,7 @@ use crate::dialect::Dialect;
 use crate::flood::{self, Source};
 use crate::gate::Gate;
 use crate::hold::Waiting;
+use crate::intents::Call;
 use crate::limits::Limits;
 use crate::metrics::{Stage, Verdict};
 use crate::permit::{Order, check_switches};
@@ -149,21 +150,24 @@ async fn attempt(
     let (parts, incoming) = request.into_parts();
     let mut asked = canonical::read(&parts, &caller.way, &gate.limits)?;
     if asked.authority.is_none() && intents::is_public(&asked) {
-        return intents::public(gate, &asked);
+        return intents::public(gate, &asked, &caller.way.base());
     }
     let name = identify(gate, caller, &mut asked)?;
     *agent = Some(name.clone());
     let visit = Visit { caller, via: asked.via.take() };
     if asked.authority.is_none() {
-        return Box::pin(intents::answer(gate, &asked, &name, &visit.base())).await;
+        let body = body::collect(incoming, gate.limits.body_bytes, &gate.bodies, turn);
+        let body = tokio::time::timeout(Limits::seconds(gate.limits.body_seconds), body).await;
+        let (body, _share) = body.map_err(|_| slow_body())??;
+        let call = Call { asked: &asked, body, agent: &name, peer: caller.peer.ip(), trace, base: visit.base() };
+        return Box::pin(intents::answer(gate, &call)).await;
     }
     let rulebook = gate.rulebook();
     let destination = rulebook.destination(&asked);
     let limit = destination.and_then(|destination| destination.max_body).unwrap_or(gate.limits.body_bytes);
     let whole = body::collect(incoming, limit, &gate.bodies, turn);
     let whole = tokio::time::timeout(Limits::seconds(gate.limits.body_seconds), whole).await;
-    let (bytes, share) =
-        whole.map_err(|_| Refusal::SlowRequest("the request body did not arrive in time".to_owned()))??;
+    let (bytes, share) = whole.map_err(|_| slow_body())??;
     gate.passed(Stage::Read, begun, trace);
     gate.metrics.requested(bytes.len());
     let wait = waits(gate, &asked, destination);
@@ -192,6 +196,10 @@ async fn attempt(
         via.restore(reply.headers_mut());
     }
     Ok(reply)
+}
+
+fn slow_body() -> Refusal {
+    Refusal::SlowRequest("the request body did not arrive in time".to_owned())
 }
 
 /// Decides, then carries out or parks.
@@ -305,7 +313,7 @@ async fn admit(
             let key = hold.basis.destination.as_deref().unwrap_or_default();
             let base = rulebook.destination_called(key, facts).map_or(key, |destination| destination.key.as_str());
             check_switches(gate, &facts.agent, [key, base]).map_err(|refusal| refusal.about(facts, &hold.basis))?;
-            let waiting = Waiting { facts, hold: &hold, trace, once: once.cloned() };
+            let waiting = Waiting { facts, hold: &hold, trace, once: once.cloned(), announced: None };
             Box::pin(hold::park(gate, &waiting, None)).await.map(Admitted::Wait)
         }
     }
@@ -333,7 +341,7 @@ async fn held(gate: &Gate, intent: &str, wait: u64, base: &str) -> Result<Respon
 
 /// Records a refusal and returns what to tell: when it cannot be recorded, that instead.
 pub async fn refuse(gate: &Arc<Gate>, refusal: Refusal, peer: IpAddr, agent: Option<&str>, trace: &Trace) -> Refusal {
-    let recorded = if is_on_the_ledger(&refusal) {
+    let recorded = if flood::is_on_the_ledger(&refusal) {
         Ok(())
     } else {
         gate.refusals.record(gate, &Source { peer, agent }, &refusal, trace).await
@@ -347,58 +355,6 @@ pub async fn refuse(gate: &Arc<Gate>, refusal: Refusal, peer: IpAddr, agent: Opt
         tracing::error!(code = told.answer().code, cause = told.cause(), correlation = trace.correlation, "refused");
     }
     told
-}
-
-/// Whether it stands there already as the state of an intent or the outcome of an execution, cannot stand there, or is
-/// nothing to hold against anyone.
-fn is_on_the_ledger(refusal: &Refusal) -> bool {
-    match refusal {
-        Refusal::Blocked(..)
-        | Refusal::Cancelled(_)
-        | Refusal::Expired(_)
-        | Refusal::LedgerRefused(_)
-        | Refusal::LedgerUnavailable(_)
-        | Refusal::NoSpace(_)
-        | Refusal::NotFound
-        | Refusal::NotIdentified(_)
-        | Refusal::Pending(_)
-        | Refusal::Rejected(..)
-        | Refusal::ReplyWithheld(_)
-        | Refusal::StandingSpent(_)
-        | Refusal::Upstream(_)
-        | Refusal::TokenRefused(_)
-        | Refusal::TokenUnreachable(_)
-        | Refusal::Unfetched(..)
-        | Refusal::UnknownOutcome(_)
-        | Refusal::VaultUnavailable(_) => true,
-        Refusal::AgentSuspended
-        | Refusal::Ambiguous(_)
-        | Refusal::AuthorityMismatch(_)
-        | Refusal::BodyTooLarge(_)
-        | Refusal::Busy(_)
-        | Refusal::ClientGone
-        | Refusal::Denied(_)
-        | Refusal::Duplicate(..)
-        | Refusal::Expectation
-        | Refusal::HeadTooLarge(_)
-        | Refusal::Killed(..)
-        | Refusal::MethodRefused(_)
-        | Refusal::NoKey(_)
-        | Refusal::NoPlace(_)
-        | Refusal::NoRoute(_)
-        | Refusal::NotMarked(_)
-        | Refusal::OverLimit(..)
-        | Refusal::Repeated(_)
-        | Refusal::PlaceholderMisplaced
-        | Refusal::PlaceholderRequired
-        | Refusal::RangeRefused
-        | Refusal::SlowRequest(_)
-        | Refusal::TargetTooLong(_)
-        | Refusal::TokenInRequest
-        | Refusal::TooMany(_)
-        | Refusal::UpgradeRefused(_)
-        | Refusal::WrongCredential(_) => false,
-    }
 }
 
 /// Seconds the caller wants its connection kept open for a decision: `Prefer: wait=N` (RFC 7240), `X-Gate-Wait: true`,
@@ -419,7 +375,7 @@ fn waits(gate: &Gate, asked: &Asked, destination: Option<&Destination>) -> u64 {
 
 /// For the answer that says that not even an id could be made.
 fn unnamed() -> Trace {
-    Trace { correlation: String::new(), run: None, parent: None, trigger: None, span: None }
+    Trace { correlation: String::new(), run: None, parent: None, trigger: None, declared: false, span: None }
 }
 
 /// Bytes of a body above which deciding may take milliseconds.

@@ -156,6 +156,7 @@ pub(crate) fn violation(refused: &Refusal) -> Option<(&'static str, &'static str
         Refusal::TokenInRequest => Some(("token_in_request", "HIGH")),
         Refusal::WrongCredential(_) => Some(("wrong_credential", "HIGH")),
         Refusal::AgentSuspended
+        | Refusal::BadDeclaration(_)
         | Refusal::Blocked(..)
         | Refusal::BodyTooLarge(_)
         | Refusal::Busy(_)
@@ -173,6 +174,7 @@ pub(crate) fn violation(refused: &Refusal) -> Option<(&'static str, &'static str
         | Refusal::NoKey(_)
         | Refusal::NoPlace(_)
         | Refusal::NoSpace(_)
+        | Refusal::NotDeclarable(_)
         | Refusal::NotFound
         | Refusal::NotIdentified(_)
         | Refusal::NoRoute(_)
@@ -194,6 +196,60 @@ pub(crate) fn violation(refused: &Refusal) -> Option<(&'static str, &'static str
         | Refusal::Unfetched(..)
         | Refusal::UnknownOutcome(_)
         | Refusal::VaultUnavailable(_) => None,
+    }
+}
+
+/// Whether it stands there already as the state of an intent or the outcome of an execution, cannot stand there, or is
+/// nothing to hold against anyone.
+pub fn is_on_the_ledger(refusal: &Refusal) -> bool {
+    match refusal {
+        Refusal::Blocked(..)
+        | Refusal::Cancelled(_)
+        | Refusal::Expired(_)
+        | Refusal::LedgerRefused(_)
+        | Refusal::LedgerUnavailable(_)
+        | Refusal::NoSpace(_)
+        | Refusal::NotFound
+        | Refusal::NotIdentified(_)
+        | Refusal::Pending(_)
+        | Refusal::Rejected(..)
+        | Refusal::ReplyWithheld(_)
+        | Refusal::StandingSpent(_)
+        | Refusal::Upstream(_)
+        | Refusal::TokenRefused(_)
+        | Refusal::TokenUnreachable(_)
+        | Refusal::Unfetched(..)
+        | Refusal::UnknownOutcome(_)
+        | Refusal::VaultUnavailable(_) => true,
+        Refusal::AgentSuspended
+        | Refusal::Ambiguous(_)
+        | Refusal::AuthorityMismatch(_)
+        | Refusal::BadDeclaration(_)
+        | Refusal::BodyTooLarge(_)
+        | Refusal::Busy(_)
+        | Refusal::ClientGone
+        | Refusal::Denied(_)
+        | Refusal::Duplicate(..)
+        | Refusal::Expectation
+        | Refusal::HeadTooLarge(_)
+        | Refusal::Killed(..)
+        | Refusal::MethodRefused(_)
+        | Refusal::NoKey(_)
+        | Refusal::NoPlace(_)
+        | Refusal::NoRoute(_)
+        | Refusal::NotDeclarable(_)
+        | Refusal::NotMarked(_)
+        | Refusal::OverLimit(..)
+        | Refusal::Repeated(_)
+        | Refusal::PlaceholderMisplaced
+        | Refusal::PlaceholderRequired
+        | Refusal::RangeRefused
+        | Refusal::SlowRequest(_)
+        | Refusal::TargetTooLong(_)
+        | Refusal::TokenInRequest
+        | Refusal::TooMany(_)
+        | Refusal::UpgradeRefused(_)
+        | Refusal::WrongCredential(_) => false,
     }
 }
 

@@ -27,6 +27,7 @@ use crate::listen;
 use crate::metrics::{Metrics, Stage};
 use crate::mint::Mint;
 use crate::neighbour::Neighbours;
+use crate::orders::{self, Signer};
 use crate::parked;
 use crate::pool::Pool;
 use crate::principal::Principals;
@@ -63,6 +64,8 @@ pub struct Gate {
     pub replies: Arc<Shares<String>>,
     /// Agents and operators.
     pub principals: Principals,
+    /// Signs orders for runners.
+    pub orders: Signer,
     /// Memory for request bodies, in bytes.
     pub bodies: Arc<Semaphore>,
     /// Held while a request is parked: its limits and its twin are looked for and it is added in one step.
@@ -124,7 +127,6 @@ impl Gate {
         });
         let ledger = opened.await??;
         verify_all(&ledger).await?;
-        let sealed = open_sealed(&config, &limits)?;
         let gate = Arc::new(Gate {
             vault: Vault::new(limits.of_secrets()),
             pool: Pool::new(
@@ -152,7 +154,8 @@ impl Gate {
             neighbours: Neighbours::default(),
             rulebook: ArcSwap::from_pointee(rulebook),
             traces,
-            sealed: Arc::new(sealed),
+            sealed: Arc::new(open_sealed(&config, &limits)?),
+            orders: Signer::open(&config.home.keys().join("orders.key"))?,
             config,
             limits,
             ledger,
@@ -247,6 +250,7 @@ impl Gate {
         let mut last = loaded.clone();
         while self.stop.run_until_cancelled(each_second.tick()).await.is_some() {
             self.expire().await;
+            orders::end_unreported(self).await;
             self.pool.sweep(false);
             self.tokens.sweep();
             // Files that changed and then stayed as they are for a second: nobody is writing them any more.

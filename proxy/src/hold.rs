@@ -38,6 +38,8 @@ struct StoredRequest {
     run: Option<String>,
     parent: Option<String>,
     trigger: Option<String>,
+    #[serde(default)]
+    declared: bool,
 }
 
 /// A request that has to wait for reviewers.
@@ -51,6 +53,8 @@ pub struct Waiting<'a> {
     pub trace: &'a Trace,
     /// The key it takes, when it is carried out once.
     pub once: Option<Once>,
+    /// The event that announces it, when it was declared.
+    pub announced: Option<Draft>,
 }
 
 /// Which intent a request was held for before, and who wants it held again, why.
@@ -68,9 +72,9 @@ pub struct Retried<'a> {
 
 impl Waiting<'_> {
     /// The event that says it is held, for which reasons, until when.
-    pub fn draft(&self) -> Draft {
+    pub fn draft(&self, gate: &Gate) -> Draft {
         let hold = self.hold;
-        let expires = Timestamp::now().checked_add(hold.expiry).unwrap_or(Timestamp::MAX);
+        let expires = record::now(gate).checked_add(hold.expiry).unwrap_or(Timestamp::MAX);
         let draft = record::decision(EventType::DecisionApprovalRequired, self.trace, self.facts, &hold.basis)
             .with("reasons", hold.reasons.as_str())
             .with("approvals", hold.approvals)
@@ -93,32 +97,62 @@ impl Waiting<'_> {
 pub async fn park(gate: &Gate, request: &Waiting<'_>, retried: Option<Retried<'_>>) -> Result<String, Refusal> {
     let Waiting { facts, hold, trace, .. } = request;
     let _one_at_a_time = gate.parking.lock().await;
-    let waiting = gate.ledger.intents(&[State::Held], Limits::size(gate.limits.pending) + 1);
-    let own = |intent: &&Intent| intent.agent_id == facts.agent;
-    if let Some(same) =
-        waiting.iter().filter(own).find(|intent| text(&intent.opened.data, "digest") == hold.basis.digest)
-    {
+    let waiting = gate.ledger.intents(&[State::Approved, State::Held], usize::MAX);
+    let same = waiting.iter().find(|intent| {
+        let is_same = || text(&intent.opened.data, "digest") == hold.basis.digest;
+        intent.state == State::Held && intent.agent_id == facts.agent && is_same()
+    });
+    if let Some(same) = same {
         return Ok(same.id.clone());
     }
-    if waiting.len() >= Limits::size(gate.limits.pending) {
-        return Err(Refusal::TooMany("too many requests wait for approval at this gate".to_owned()));
-    }
-    if waiting.iter().filter(own).count() >= Limits::size(gate.limits.pending_per_agent) {
-        return Err(Refusal::TooMany(format!(
-            "{} requests of this agent wait for approval already",
-            gate.limits.pending_per_agent
-        )));
-    }
-    let intent = id::fresh("int_").map_err(|error| Refusal::LedgerUnavailable(error.to_string()))?;
-    seal(gate, request_name(&intent), stored_request(facts, trace).map_err(unavailable)?).await.map_err(unavailable)?;
-    ledger::crash::point("hold.sealed");
-    let mut draft = request.draft().intent(&intent);
+    check_room(gate, &waiting, &facts.agent)?;
+    let mut draft = request.draft(gate);
     if let Some(Retried { of, by, rationale }) = retried {
         draft = draft.with("retry_of", of).with("retried_by", by).with("retry_rationale", rationale);
     }
-    record::durable(gate, vec![draft], None).await?;
+    open_sealed(gate, (facts, trace), request.announced.iter().cloned().chain([draft]).collect()).await
+}
+
+/// Whether one more may wait, beside those that do.
+///
+/// # Errors
+/// [`Refusal::TooMany`].
+pub fn check_room(gate: &Gate, waiting: &[Intent], agent: &str) -> Result<(), Refusal> {
+    if waiting.len() >= Limits::size(gate.limits.pending) {
+        return Err(Refusal::TooMany("too many requests wait for approval at this gate".to_owned()));
+    }
+    let own = gate.limits.pending_per_agent;
+    if waiting.iter().filter(|intent| intent.agent_id == agent).count() >= Limits::size(own) {
+        return Err(Refusal::TooMany(format!("{own} requests of this agent wait for approval already")));
+    }
+    Ok(())
+}
+
+/// Opens an intent whose request may be sent later: seals that, then records the drafts under a fresh id.
+///
+/// # Errors
+/// [`Refusal::LedgerUnavailable`] when it cannot be stored, and the ledger's own refusals.
+pub async fn open_sealed(gate: &Gate, (facts, trace): (&Facts, &Trace), drafts: Vec<Draft>) -> Result<String, Refusal> {
+    let intent = fresh()?;
+    seal(gate, request_name(&intent), stored_request(facts, trace).map_err(unavailable)?).await.map_err(unavailable)?;
+    ledger::crash::point("hold.sealed");
+    record::durable(gate, drafts.into_iter().map(|draft| draft.intent(&intent)).collect(), None).await?;
     ledger::crash::point("hold.recorded");
     Ok(intent)
+}
+
+/// Opens an intent that will never be sent.
+///
+/// # Errors
+/// As the ledger's.
+pub async fn open(gate: &Gate, drafts: Vec<Draft>) -> Result<String, Refusal> {
+    let intent = fresh()?;
+    record::durable(gate, drafts.into_iter().map(|draft| draft.intent(&intent)).collect(), None).await?;
+    Ok(intent)
+}
+
+fn fresh() -> Result<String, Refusal> {
+    id::fresh("int_").map_err(|error| Refusal::LedgerUnavailable(error.to_string()))
 }
 
 /// The stored request of an intent, with the votes given on it.
@@ -150,8 +184,8 @@ pub async fn unpark(gate: &Gate, intent: &Intent) -> Result<(Facts, Trace)> {
     if facts.digest(key) != text(&intent.opened.data, "digest") {
         return Err(anyhow!("the sealed request is not the one that was shown"));
     }
-    let (run, parent, trigger) = (stored.run, stored.parent, stored.trigger);
-    let trace = Trace { correlation: stored.correlation, run, parent, trigger, span: None };
+    let StoredRequest { correlation, run, parent, trigger, declared, .. } = stored;
+    let trace = Trace { correlation, run, parent, trigger, declared, span: None };
     Ok((facts, trace))
 }
 
@@ -256,7 +290,7 @@ pub fn text(data: &Map<String, Value>, key: &str) -> String {
 }
 
 /// Why a policy that came later denied it.
-fn blocked_reason(latest: &Map<String, Value>) -> String {
+pub fn blocked_reason(latest: &Map<String, Value>) -> String {
     let rules = latest.get("rules").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let denied = rules.iter().find(|rule| rule.get("verdict").and_then(Value::as_str) == Some("deny"));
     denied.and_then(|rule| rule.get("reason")?.as_str()).unwrap_or("no reason is recorded").to_owned()
@@ -275,6 +309,7 @@ fn stored_request(facts: &Facts, trace: &Trace) -> Result<Vec<u8>> {
         run: trace.run.clone(),
         parent: trace.parent.clone(),
         trigger: trace.trigger.clone(),
+        declared: trace.declared,
     };
     Ok(joined(serde_json::to_vec(&stored)?, facts.body.bytes()))
 }

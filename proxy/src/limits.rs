@@ -102,6 +102,8 @@ limits! {
     retention_hours: u64 = 7 * 24;
     /// Seconds a repeated idempotency key is answered with the first result; at most as long as replies are kept.
     idempotency_seconds: u64 = 24 * 60 * 60;
+    /// Seconds a runner has to carry out its order and to report.
+    order_seconds: u64 = 15 * 60;
     /// Milliseconds to wait for the ledger before a request is refused.
     ledger_millis: u64 = 4000;
     /// Submissions that may wait for the ledger's writer.

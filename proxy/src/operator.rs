@@ -133,6 +133,7 @@ fn routes(gate: Arc<Gate>, guard: Arc<Guard>) -> Router {
         .layer(middleware::from_fn_with_state(Arc::clone(&guard), guard::identify));
     let probes = Router::new().route("/health", get(probe::health)).route("/ready", get(probe::ready)).merge(scraped);
     Router::new()
+        .route("/v1/openapi.json", get(document))
         .merge(page::public())
         .merge(guarded)
         .with_state(Arc::clone(&gate))
@@ -157,6 +158,10 @@ async fn connection(stream: TcpStream, doors: Router, stop: CancellationToken, p
         tracing::debug!(%error, "a connection to the operator door ended early");
     }
     drop(place);
+}
+
+async fn document() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], OPENAPI).into_response()
 }
 
 async fn intents(Shared(gate): Shared<Arc<Gate>>, Query(query): Query<IntentQuery>) -> Result<Json<Value>, Fault> {
@@ -200,11 +205,15 @@ async fn head(Shared(gate): Shared<Arc<Gate>>) -> Json<Value> {
 
 /// A text of a policy or of destinations, by the hash that decisions name.
 async fn text(Shared(gate): Shared<Arc<Gate>>, Path(hash): Path<String>) -> Result<Response, Fault> {
+    let unknown = || Fault(StatusCode::NOT_FOUND, "no text with this hash is stored".to_owned());
+    if hash.len() != 64 || !hash.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(unknown());
+    }
     let ledger = gate.ledger.clone();
     let read = tokio::task::spawn_blocking(move || ledger.text(&hash)).await.map_err(|error| internal(&error))?;
     match read.map_err(|error| internal(&error))? {
         Some(text) => Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], text).into_response()),
-        None => Err(Fault(StatusCode::NOT_FOUND, "no text with this hash is stored".to_owned())),
+        None => Err(unknown()),
     }
 }
 
@@ -289,8 +298,39 @@ const STATES: &[State] = &[
     State::Unknown,
 ];
 
+/// This API for programs (OpenAPI 3.1).
+const OPENAPI: &str = include_str!("../openapi/operator.json");
+
 /// Connections to the operator door at once.
 const CONNECTIONS: usize = 128;
 
 /// Time for a request head there, and between two requests.
 const HEAD_TIME: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// The router cannot be asked for its routes; the lines that make it can be read.
+    #[test]
+    fn the_document_lists_every_route_and_no_other() {
+        let mut made = BTreeSet::new();
+        for route in include_str!("operator.rs").split(".route(\"").skip(1) {
+            let Some((path, methods)) = route.lines().next().and_then(|line| line.split_once("\", ")) else { continue };
+            let calls = |method: &&str| methods.contains(&format!("{method}("));
+            made.extend(
+                ["get", "post"].iter().filter(|one| calls(one)).map(|one| (path.to_owned(), (*one).to_owned())),
+            );
+        }
+        let document: Value = serde_json::from_str(OPENAPI).unwrap();
+        let mut listed = BTreeSet::new();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            let methods = item.as_object().unwrap().keys().filter(|key| *key != "parameters");
+            listed.extend(methods.map(|method| (path.clone(), method.clone())));
+        }
+        assert_eq!(made, listed);
+        assert!(made.len() > 20, "the lines of the router are not found any more");
+    }
+}

@@ -16,6 +16,7 @@ use crate::exchange::decide;
 use crate::flood;
 use crate::gate::Gate;
 use crate::hold::{self, Retried, Waiting};
+use crate::orders;
 use crate::permit::{Order, Permit};
 use crate::record::{self, Trace};
 use crate::refusal::Refusal;
@@ -63,8 +64,8 @@ pub async fn unanswered(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal
             }
             Decision::Hold(hold) if hold.no_response == NoResponse::Defer && !said.contains_key("deferred") => {
                 let once = repeat::once_again(gate, &rulebook, &hold, &facts);
-                let waiting = Waiting { facts: &facts, hold: &hold, trace: &trace, once };
-                let again = waiting.draft().intent(&intent.id).with("deferred", true);
+                let waiting = Waiting { facts: &facts, hold: &hold, trace: &trace, once, announced: None };
+                let again = waiting.draft(gate).intent(&intent.id).with("deferred", true);
                 return record::durable(gate, vec![again], None).await.map(|_| ());
             }
             Decision::Deny(_) | Decision::Hold(_) => {}
@@ -98,7 +99,9 @@ async fn decide_again(gate: &Arc<Gate>, intent: &Intent) -> Result<(), Refusal> 
             if intent.state == State::Approved || hold.reasons != hold::text(&intent.opened.data, "reasons") =>
         {
             let once = repeat::once_again(gate, &rulebook, &hold, &facts);
-            let again = Waiting { facts: &facts, hold: &hold, trace: &trace, once }.draft().intent(&intent.id);
+            let again = Waiting { facts: &facts, hold: &hold, trace: &trace, once, announced: None }
+                .draft(gate)
+                .intent(&intent.id);
             record::durable(gate, vec![again], None).await.map(|_| ())
         }
         Decision::Hold(_) => Ok(()),
@@ -126,7 +129,8 @@ pub async fn hold_again(gate: &Gate, intent: &Intent, operator: &str, rationale:
         Decision::Hold(hold) => {
             let again = Retried { of: &intent.id, by: operator, rationale };
             let once = repeat::once_again(gate, &rulebook, &hold, &facts);
-            hold::park(gate, &Waiting { facts: &facts, hold: &hold, trace: &trace, once }, Some(again)).await
+            hold::park(gate, &Waiting { facts: &facts, hold: &hold, trace: &trace, once, announced: None }, Some(again))
+                .await
         }
         Decision::Allow(_) => {
             Err(Refusal::LedgerRefused("policy no longer holds this; the agent may send it again itself".to_owned()))
@@ -135,12 +139,15 @@ pub async fn hold_again(gate: &Gate, intent: &Intent, operator: &str, rationale:
     }
 }
 
-/// Records that an intent is granted, and starts to carry it out.
+/// Records that an intent is granted, and starts to carry it out, unless a runner will.
 async fn carry_out(gate: &Arc<Gate>, intent: &Intent, order: Order) -> Result<(), Refusal> {
     if intent.state == State::Held {
         let granted = record::about_intent(EventType::ApprovalGranted, intent);
         record::durable(gate, vec![granted], None).await?;
         ledger::crash::point("approval.granted");
+    }
+    if orders::is_for_runner(&order.rulebook, intent) {
+        return Ok(());
     }
     gate.tasks.spawn(send(Arc::clone(gate), intent.id.clone(), order));
     Ok(())
@@ -191,7 +198,7 @@ fn later(gate: Arc<Gate>, id: String, seconds: u64) -> Pin<Box<dyn Future<Output
 
 /// Whether nobody may decide on it any more. Time never goes back: the ledger's last entry counts too.
 pub fn is_expired(gate: &Gate, intent: &Intent) -> bool {
-    let now = Timestamp::now().max(gate.ledger.head().ts);
+    let now = record::now(gate);
     let expires = hold::text(&intent.opened.data, "expires_at").parse::<Timestamp>();
     expires.map_or(true, |expires| expires <= now)
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ledger::{Draft, Once, Receipt, Reservation};
 use policy::{Decision, Facts, Grant, Lost};
+use serde_json::Value;
 
 use crate::body::Share;
 use crate::exchange::decide;
@@ -69,7 +70,26 @@ impl Order {
         Order { facts, grant, rulebook, trace, intent, once: None, offer: Offer::Any, share: Share::default() }
     }
 
-    async fn authorise(&self, gate: &Gate) -> Result<(Receipt, Ticket), Refusal> {
+    /// Records it. When others have taken what the grant needs, that is one more fact, and it is decided again.
+    async fn settle(&mut self, gate: &Gate, terms: Option<&Value>) -> Result<(Receipt, Ticket), Refusal> {
+        loop {
+            let refusal = match self.authorise(gate, terms).await {
+                Ok(recorded) => return Ok(recorded),
+                Err(refusal) => refusal,
+            };
+            // Each turn adds a fact that no later grant needs to lose again.
+            let lost = lost(&refusal).filter(|lost| !self.facts.lost.contains(lost));
+            let Some(lost) = lost else { return Err(refusal.about(&self.facts, self.grant.basis())) };
+            self.facts.lost.push(lost);
+            match decide(&self.rulebook, &self.facts, &[]) {
+                Decision::Allow(grant) => self.grant = grant,
+                Decision::Deny(denial) => return Err(refusal.about(&self.facts, &denial.basis)),
+                Decision::Hold(hold) => return Err(refusal.about(&self.facts, &hold.basis)),
+            }
+        }
+    }
+
+    async fn authorise(&self, gate: &Gate, terms: Option<&Value>) -> Result<(Receipt, Ticket), Refusal> {
         let Order { facts, grant, .. } = self;
         if facts.digest(grant.destination()) != grant.digest() {
             return Err(Refusal::LedgerUnavailable("the grant is for another request".to_owned()));
@@ -78,7 +98,10 @@ impl Order {
         if let Some(destination) = self.rulebook.destination_called(grant.destination(), facts) {
             check_switches(gate, &facts.agent, [grant.destination(), &destination.key])?;
         }
-        let authorised = taking(ticket.authorised(facts, grant.basis()), grant, self.once.clone())?;
+        let mut authorised = taking(ticket.authorised(facts, grant.basis()), grant, self.once.clone())?;
+        if let Some(terms) = terms {
+            authorised = authorised.with("order", terms.clone());
+        }
         // One use of a standing approval is taken with it, or neither is recorded.
         let used = grant.standing().map(|standing| ticket.used(standing));
         let drafts = used.into_iter().chain([authorised]).collect();
@@ -99,24 +122,9 @@ impl Permit {
     /// [`Refusal::LedgerUnavailable`] when the record could not be made durable in time, or the ledger refuses it: an
     /// execution that is under way already, a limit without room, a duplicate, a kill switch. Nothing may be sent then.
     pub async fn record(gate: &Gate, mut order: Order) -> Result<(Permit, Ticket), Refusal> {
-        loop {
-            let refusal = match order.authorise(gate).await {
-                Ok((receipt, ticket)) => {
-                    let Order { facts, grant, rulebook, offer, share, .. } = order;
-                    return Ok((Permit { facts, grant, rulebook, receipt, offer, _share: share }, ticket));
-                }
-                Err(refusal) => refusal,
-            };
-            // Each turn adds a fact that no later grant needs to lose again.
-            let lost = lost(&refusal).filter(|lost| !order.facts.lost.contains(lost));
-            let Some(lost) = lost else { return Err(refusal.about(&order.facts, order.grant.basis())) };
-            order.facts.lost.push(lost);
-            match decide(&order.rulebook, &order.facts, &[]) {
-                Decision::Allow(grant) => order.grant = grant,
-                Decision::Deny(denial) => return Err(refusal.about(&order.facts, &denial.basis)),
-                Decision::Hold(hold) => return Err(refusal.about(&order.facts, &hold.basis)),
-            }
-        }
+        let (receipt, ticket) = order.settle(gate, None).await?;
+        let Order { facts, grant, rulebook, offer, share, .. } = order;
+        Ok((Permit { facts, grant, rulebook, receipt, offer, _share: share }, ticket))
     }
 
     /// The request that is allowed.
@@ -143,6 +151,15 @@ impl Permit {
     pub fn receipt(&self) -> &Receipt {
         &self.receipt
     }
+}
+
+/// Records that a runner may carry out exactly what the order's grant allows, on these terms. Nothing can be sent with
+/// what it returns.
+///
+/// # Errors
+/// As [`Permit::record`].
+pub async fn commission(gate: &Gate, mut order: Order, terms: &Value) -> Result<Receipt, Refusal> {
+    order.settle(gate, Some(terms)).await.map(|(receipt, _)| receipt)
 }
 
 /// What others have taken.

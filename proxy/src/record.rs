@@ -3,6 +3,7 @@
 //! Every record is an awaited call that can refuse the request; none is written in passing.
 
 use http::HeaderMap;
+use jiff::Timestamp;
 use ledger::{AppendError, Draft, EventType, Ledger, Receipt};
 use policy::{Basis, Facts, Fault, Invalid, Match, Severity};
 use serde_json::{Value, json};
@@ -25,6 +26,8 @@ pub struct Trace {
     pub parent: Option<String>,
     /// Claimed cause (`Writ-Trigger`).
     pub trigger: Option<String>,
+    /// Whether its agent declared it rather than sent it.
+    pub declared: bool,
     /// Where it stands in a trace, when there is a collector.
     pub span: Option<Context>,
 }
@@ -71,6 +74,7 @@ impl Trace {
             run: claim("writ-run-id"),
             parent: claim("writ-parent-run-id"),
             trigger: claim("writ-trigger"),
+            declared: false,
             span: None,
         })
     }
@@ -80,6 +84,9 @@ impl Trace {
         let mut draft = Draft::new(kind).correlation(&self.correlation);
         if let Some(run) = &self.run {
             draft = draft.run(run);
+        }
+        if self.declared {
+            draft = draft.with("declared", true);
         }
         match (&self.parent, &self.trigger) {
             (None, None) => draft,
@@ -152,6 +159,11 @@ impl Ticket {
         }
         draft
     }
+}
+
+/// The time that counts: the clock's, and never before the ledger's last entry.
+pub fn now(gate: &Gate) -> Timestamp {
+    Timestamp::now().max(gate.ledger.head().ts)
 }
 
 /// A fresh correlation id.
@@ -355,7 +367,8 @@ fn query_names(query: Option<&str>) -> Vec<String> {
     names
 }
 
-fn plain_claim(text: &str) -> Option<String> {
+/// A claim, if it is plain short text.
+pub fn plain_claim(text: &str) -> Option<String> {
     let plain = !text.is_empty() && text.len() <= 128 && text.bytes().all(|byte| byte.is_ascii_graphic());
     plain.then(|| text.to_owned())
 }

@@ -22,6 +22,8 @@ pub enum Refusal {
     Busy(String),
     /// Agent: withdrew the intent itself.
     Cancelled(String),
+    /// Agent: what it sent to the agent API cannot be read as what it should be.
+    BadDeclaration(String),
     /// Policy: what was held is denied by the policy in force now. Intent id and reason.
     Blocked(String, String),
     /// Agent: went away before its request was complete.
@@ -50,6 +52,8 @@ pub enum Refusal {
     NoKey(String),
     /// Gate: too little disk space is left to begin anything new.
     NoSpace(String),
+    /// Agent: the destination takes no declared intents, or there is none of this key.
+    NotDeclarable(String),
     /// Agent: no such page of the agent API, or an intent of somebody else.
     NotFound,
     /// Agent: no credential; a probe, answered with the challenge.
@@ -200,6 +204,7 @@ impl Refusal {
             Refusal::AgentSuspended
             | Refusal::Ambiguous(_)
             | Refusal::AuthorityMismatch(_)
+            | Refusal::BadDeclaration(_)
             | Refusal::Blocked(..)
             | Refusal::BodyTooLarge(_)
             | Refusal::Busy(_)
@@ -214,6 +219,7 @@ impl Refusal {
             | Refusal::MethodRefused(_)
             | Refusal::NoKey(_)
             | Refusal::NoPlace(_)
+            | Refusal::NotDeclarable(_)
             | Refusal::NotFound
             | Refusal::NotIdentified(_)
             | Refusal::NotMarked(_)

@@ -32,6 +32,23 @@ DESTINATIONS = """
     effect: external_mutation
     policy: clients-hold
     roots: '{roots}'
+  - key: declared.allowed
+    match: {{ host: {api}, methods: [POST], path: /declared/allowed }}
+    effect: write
+    policy: declared-allow
+    roots: '{roots}'
+    execute: {{ method: POST, path: /declared/allowed, content_type: text/plain }}
+  - key: declared.held
+    match: {{ host: {api}, methods: [POST], path: /declared/held }}
+    effect: write
+    policy: declared-hold
+    roots: '{roots}'
+    execute: {{ method: POST, path: /declared/held, content_type: text/plain }}
+  - key: declared.runner
+    match: {{ host: {api}, methods: [POST], path: /declared/runner }}
+    effect: write
+    policy: declared-allow
+    execute: {{ method: POST, path: /declared/runner, content_type: text/plain, by: runner }}
   - key: plain.allowed
     match: {{ host: {plain}, path: /allowed/** }}
     schemes: [http]
@@ -70,6 +87,8 @@ DESTINATIONS = """
 
 ALLOW = "destinations: [clients.allowed, plain.allowed, git.fetch]\nrequire_approval: never\n"
 HOLD = "destinations: [clients.held, plain.held, git.fetch-held, git.push-later]\nrequire_approval: always\n"
+DECLARED_ALLOW = "destinations: [declared.allowed, declared.runner]\nrequire_approval: never\nblock_if_terms: [forbidden words]\n"
+DECLARED_HOLD = "destinations: [declared.held]\nrequire_approval: always\n"
 PUSH = "destinations: [git.push]\nauto_approve_under: { bytes: 4 }\n"
 
 ROUTES = [
@@ -120,6 +139,10 @@ class Gate:
         done = subprocess.run(command, env=self._env, capture_output=True, text=True, timeout=30)
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def token_in(self, file: str) -> str:
+        """The token of an agent or operator that the first run made."""
+        return (self.home / file).read_text().strip()
 
     def approve(self, intent: str) -> None:
         self.writ("approve", intent, "--rationale", "looked at it")
@@ -185,6 +208,8 @@ def configure(home: Path, roots: Path, addresses: dict[str, str]) -> None:
     (home / "policies" / "clients-allow.yaml").write_text(ALLOW)
     (home / "policies" / "clients-hold.yaml").write_text(HOLD)
     (home / "policies" / "clients-push.yaml").write_text(PUSH)
+    (home / "policies" / "declared-allow.yaml").write_text(DECLARED_ALLOW)
+    (home / "policies" / "declared-hold.yaml").write_text(DECLARED_HOLD)
 
 
 def clean_env(home: Path) -> dict[str, str]:

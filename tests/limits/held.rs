@@ -114,3 +114,16 @@ fn idempotency_seconds_is_how_long_a_key_is_taken() {
     assert!(begun.elapsed() >= Duration::from_millis(1900), "{:?}", begun.elapsed());
     assert_eq!(origin.hits().len(), 2);
 }
+
+#[test]
+fn order_seconds_bounds_what_a_runner_has_for_its_report() {
+    let gate = crate::declared::plan().limit("order_seconds", 1).start();
+    let (agent, intent) = (gate.agent(), crate::declared::for_runner(&gate));
+    let page = |page: &str, body: &str| agent.post(&format!("http://writ.internal/v1/{page}"), body);
+    let order = page(&format!("intents/{intent}/execute"), "");
+    assert_eq!(order.status, 200, "{order:?}");
+    assert_eq!(agent.settled(&intent), "unknown");
+    let report = page(&format!("executions/{}/report", order.text_at("/executionId")), r#"{"status":"succeeded"}"#);
+    assert_eq!((report.status, report.code().as_str()), (409, "conflict"));
+    assert_eq!(gate.event("action.unknown", &intent)["data"]["reason"], "not_reported");
+}

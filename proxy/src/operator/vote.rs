@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use axum::body::Bytes;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::{Extension, Json};
@@ -9,6 +10,7 @@ use ledger::{Draft, EventType, Intent, State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::guard::Cookie;
 use super::{Fault, append, internal, known, require, shown};
 use crate::gate::Gate;
 use crate::hold::{self, text};
@@ -16,9 +18,20 @@ use crate::principal::{Principal, Role};
 use crate::standing::{self, Remember};
 use crate::{parked, record, reviewer};
 
-#[derive(Deserialize)]
+/// A vote as it is sent.
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct VoteBody {
+struct RawVote {
+    /// Why. Zehrava Gate's clients call it `reason`, and can give none with an approval.
+    #[serde(alias = "reason")]
+    rationale: Option<String>,
+    digest: Option<String>,
+    reasons: Option<String>,
+    remember: Option<Remember>,
+}
+
+/// A vote that says what it is about.
+struct VoteBody {
     rationale: String,
     /// The digest that was shown; a vote counts for nothing else.
     digest: String,
@@ -57,9 +70,12 @@ pub(super) async fn vote(
     Shared(gate): Shared<Arc<Gate>>,
     Extension(operator): Extension<Principal>,
     Path((id, verdict)): Path<(String, String)>,
-    Json(given): Json<VoteBody>,
+    session: Option<Extension<Cookie>>,
+    body: Bytes,
 ) -> Result<Json<Value>, Fault> {
     let intent = known(&gate, &id)?;
+    let verdict = if verdict == "reject" { "deny".to_owned() } else { verdict };
+    let given = read(&body, &intent, session.is_some())?;
     check_vote(&gate, &operator, &intent, &given)?;
     let vote = record::about_intent(EventType::ApprovalVote, &intent)
         .with("operator", operator.name.as_str())
@@ -98,6 +114,28 @@ pub(super) async fn vote(
     });
     cast.await.map_err(|error| internal(&error))??;
     Ok(Json(shown(&known(&gate, &id)?)))
+}
+
+/// A vote with everything it needs. A program with a token may leave out what it was shown: then its vote is on what is
+/// held when it arrives. A browser may not, where a person looks at a card that may be an old one.
+fn read(body: &[u8], intent: &Intent, in_browser: bool) -> Result<VoteBody, Fault> {
+    let bad = |why: String| Fault(StatusCode::BAD_REQUEST, why);
+    let raw: Option<RawVote> = if body.is_empty() {
+        None
+    } else {
+        Some(serde_json::from_slice(body).map_err(|error| bad(format!("this is no vote: {error}")))?)
+    };
+    let RawVote { rationale, digest, reasons, remember } = raw.unwrap_or_default();
+    if in_browser && (rationale.is_none() || digest.is_none() || reasons.is_none()) {
+        return Err(bad("a vote names its rationale, and the digest and reasons that were shown".to_owned()));
+    }
+    let held = |key: &str| text(&intent.opened.data, key);
+    Ok(VoteBody {
+        rationale: rationale.unwrap_or_else(|| NO_RATIONALE.to_owned()),
+        digest: digest.unwrap_or_else(|| held("digest")),
+        reasons: reasons.unwrap_or_else(|| held("reasons")),
+        remember,
+    })
 }
 
 /// What makes an approval stand for others like it, too: recorded with the vote, or neither is.
@@ -151,6 +189,9 @@ pub(super) fn check_voter(gate: &Gate, operator: &Principal, intent: &Intent) ->
 
 /// Bytes of a held body that are shown to a reviewer.
 const SHOWN_BODY_BYTES: usize = 64 * 1024;
+
+/// What is recorded for a client that has no way of saying why.
+const NO_RATIONALE: &str = "no rationale was given with this vote";
 
 /// Bytes of a rationale.
 const MAX_RATIONALE_BYTES: usize = 4096;
