@@ -6,9 +6,19 @@ use std::sync::{Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 use ledger::{EventType, Ledger, ReadError};
 
-/// Counts of hours that are over: they never change again.
+/// Counts so far of the last hours: what was counted never changes, so only what came since is looked at.
 #[derive(Debug, Default)]
-pub(super) struct Counts(Mutex<BTreeMap<i64, Hour>>);
+pub(super) struct Counts(Mutex<BTreeMap<i64, Counted>>);
+
+/// What one hour had up to an entry.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    hour: Hour,
+    /// The first entry that is not counted yet.
+    next: u64,
+    /// Nothing more can come.
+    is_over: bool,
+}
 
 /// What one hour had.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,33 +56,37 @@ impl Counts {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|hour, _| *hour > current - HOURS);
         for hour in current - HOURS + 1..=current {
-            let counted = match known.get(&hour) {
-                Some(counted) => *counted,
-                None => count(ledger, hour)?,
-            };
-            // An entry of the last second of an hour may still be on its way.
-            if hour < current - 1 {
+            let mut counted = known.get(&hour).copied().unwrap_or_default();
+            if !counted.is_over {
+                counted.go_on(ledger, hour)?;
+                // An entry of the last second of an hour may still be on its way.
+                counted.is_over = hour < current - 1;
                 known.insert(hour, counted);
             }
-            hours.push((hour, counted));
+            hours.push((hour, counted.hour));
         }
         Ok(Chart::of(&hours))
     }
 }
 
-fn count(ledger: &Ledger, hour: i64) -> Result<Hour, ReadError> {
-    let start = Timestamp::from_second(hour * SECONDS).unwrap_or(Timestamp::MIN);
-    let end = start.checked_add(SignedDuration::from_secs(SECONDS)).unwrap_or(Timestamp::MAX);
-    let (from, to) = (ledger.first_since(start)?, ledger.first_since(end)?);
-    let mut counts = [0; 4];
-    if from < to {
-        for (count, (_, _, kinds)) in counts.iter_mut().zip(CLASSES) {
+// === impl Counted ===
+
+impl Counted {
+    fn go_on(&mut self, ledger: &Ledger, hour: i64) -> Result<(), ReadError> {
+        let start = Timestamp::from_second(hour * SECONDS).unwrap_or(Timestamp::MIN);
+        let end = start.checked_add(SignedDuration::from_secs(SECONDS)).unwrap_or(Timestamp::MAX);
+        let (from, to) = (ledger.first_since(start)?.max(self.next), ledger.first_since(end)?);
+        if from >= to {
+            return Ok(());
+        }
+        for (count, (_, _, kinds)) in self.hour.0.iter_mut().zip(CLASSES) {
             for kind in *kinds {
                 *count += ledger.count(*kind, from..to)?;
             }
         }
+        self.next = to;
+        Ok(())
     }
-    Ok(Hour(counts))
 }
 
 // === impl Chart ===
