@@ -30,10 +30,11 @@ fn sooner_than<T>(time: Duration, what: &str, run: impl FnOnce() -> T) -> T {
     given
 }
 
-const SOURCES: [&str; 5] = [
+const SOURCES: [&str; 6] = [
     include_str!("limits/clients.rs"),
     include_str!("limits/held.rs"),
     include_str!("limits/ledger.rs"),
     include_str!("limits/requests.rs"),
     include_str!("limits/upstreams.rs"),
+    include_str!("sockets.rs"),
 ];

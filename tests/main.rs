@@ -71,6 +71,8 @@ mod secrets;
 #[cfg(test)]
 mod shadow;
 #[cfg(test)]
+mod sockets;
+#[cfg(test)]
 mod standing;
 #[cfg(test)]
 mod start;

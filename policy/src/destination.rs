@@ -37,6 +37,14 @@ pub enum Effect {
     Write,
 }
 
+/// What a connection may be handed over to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Upgrade {
+    /// A WebSocket (RFC 6455): its handshake is decided on, its messages are not looked into.
+    Websocket,
+}
+
 /// What a host, method and path map to. Made only by loading.
 #[derive(Clone, Debug)]
 pub struct Destination {
@@ -56,6 +64,8 @@ pub struct Destination {
     pub max_body: Option<u64>,
     /// How many seconds a held caller's connection waits for a decision.
     pub wait_seconds: Option<u64>,
+    /// What a connection to it may be handed over to.
+    pub upgrade: Option<Upgrade>,
     pub(crate) measure: BTreeMap<String, Measure>,
     pub(crate) profile: Option<Profile>,
     /// What the operator adds to the risk of its requests.
@@ -135,6 +145,7 @@ impl Destination {
             roots: entry.roots,
             max_body: entry.max_body.map(|octets| octets.0),
             wait_seconds: entry.wait_seconds,
+            upgrade: entry.upgrade,
             measure,
             profile,
             risk: entry.risk.unwrap_or(0),

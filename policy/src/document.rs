@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use crate::authority::Scheme;
-use crate::destination::Effect;
+use crate::destination::{Effect, Upgrade};
 use crate::execute::ExecuteEntry;
 use crate::idempotency::IdempotencyEntry;
 use crate::profile::ProfileKind;
@@ -53,6 +53,7 @@ pub(crate) struct DestinationEntry {
     pub(crate) roots: Option<String>,
     pub(crate) max_body: Option<Octets>,
     pub(crate) wait_seconds: Option<u64>,
+    pub(crate) upgrade: Option<Upgrade>,
     #[serde(default)]
     pub(crate) measure: BTreeMap<String, MeasureEntry>,
     pub(crate) profile: Option<ProfileEntry>,

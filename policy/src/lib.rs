@@ -102,7 +102,7 @@ pub use authority::{Authority, AuthorityError, Host, Scheme};
 pub use basis::{Basis, Match, Verdict};
 pub use calls::RpcIds;
 pub use decide::{Decision, Denial, Grant, Hold, NoResponse};
-pub use destination::{Destination, Effect};
+pub use destination::{Destination, Effect, Upgrade};
 pub use document::Source;
 pub use encoding::{decoded, most_decoded};
 pub use execute::{Execute, Executor};

@@ -309,12 +309,12 @@ impl Refusal {
                 row(429, "too_many", "too many", why, "send fewer at once, or wait until earlier ones are decided")
                     .retryable()
             }
-            UpgradeRefused(protocol) => row(
+            UpgradeRefused(why) => row(
                 403,
                 "upgrade_refused",
                 "upgrade refused",
-                format!("a connection is never handed over to `{protocol}`: what is in it could not be decided on"),
-                "use the plain HTTP API of this destination",
+                why,
+                "use the plain HTTP API of this destination, or have an operator set `upgrade: websocket` for it, with a policy that allows it",
             )
             .closing(),
             WrongCredential(challenge) => row(

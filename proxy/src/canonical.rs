@@ -15,6 +15,7 @@ use crate::limits::Limits;
 use crate::path;
 use crate::refusal::Refusal;
 use crate::routes::{Reverse, Via};
+use crate::websocket;
 
 /// What a request asks for.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub struct Asked {
     pub query: Option<String>,
     /// Every header of the request as received, names in lower case.
     pub headers: Vec<(String, String)>,
+    /// Whether it asks for a WebSocket.
+    pub socket: bool,
     /// How it came through the reverse door, if it did.
     pub via: Option<Via>,
 }
@@ -124,7 +127,7 @@ pub fn read(parts: &Parts, way: &Way, limits: &Limits) -> Result<Asked, Refusal>
         [] => None,
         _ => return Err(Refusal::ambiguous("there is more than one Host header")),
     };
-    check_upgrade(&headers, way)?;
+    let socket = asks_for_socket(parts, &headers, way)?;
     let absolute = absolute(parts)?;
     if absolute.is_none() && host.is_none() && parts.version != Version::HTTP_10 {
         return Err(Refusal::ambiguous("nothing names the host"));
@@ -157,7 +160,7 @@ pub fn read(parts: &Parts, way: &Way, limits: &Limits) -> Result<Asked, Refusal>
         Entry::Forward | Entry::Tunnel(_) => (authority.filter(|authority| !way.names_gate(authority)), path, None),
     };
     let query = parts.uri.query().map(str::to_owned);
-    Ok(Asked { method: parts.method.as_str().to_owned(), authority, path, query, headers, via })
+    Ok(Asked { method: parts.method.as_str().to_owned(), authority, path, query, headers, socket, via })
 }
 
 /// The headers as text. Over HTTP/2 nothing has looked at them yet: what HTTP/1.1 refuses on raw bytes is refused here.
@@ -186,21 +189,21 @@ fn headers(parts: &Parts, limits: &Limits) -> Result<Vec<(String, String)>, Refu
     Ok(headers)
 }
 
-/// Other protocols are not asked for on anyone's behalf: `Upgrade` is left out, as an intermediary may do (RFC 9110
-/// section 7.8). A WebSocket client could do nothing without it and is told so; HTTP/2 is not offered that way inside a
-/// tunnel, where a client can have it by ALPN.
-fn check_upgrade(headers: &[(String, String)], way: &Way) -> Result<(), Refusal> {
+/// Whether a WebSocket is asked for. Other protocols are not asked for on anyone's behalf: `Upgrade` is left out, as an
+/// intermediary may do (RFC 9110 section 7.8); HTTP/2 is not offered that way inside a tunnel, where a client can have it
+/// by ALPN.
+fn asks_for_socket(parts: &Parts, headers: &[(String, String)], way: &Way) -> Result<bool, Refusal> {
     let asked = headers.iter().filter(|(name, _)| name == "upgrade").flat_map(|(_, value)| value.split(','));
     // A version may follow the name.
     for protocol in asked.filter_map(|protocol| protocol.trim_matches([' ', '\t']).split('/').next()) {
         if protocol.eq_ignore_ascii_case("websocket") {
-            return Err(Refusal::UpgradeRefused(protocol.to_owned()));
+            return websocket::check_asked(&parts.method, parts.version, headers).map(|()| true);
         }
         if protocol.eq_ignore_ascii_case("h2c") && matches!(way.entry, Entry::Tunnel(_)) {
             return Err(Refusal::ambiguous("inside a tunnel HTTP/2 is chosen by ALPN, not by `Upgrade`"));
         }
     }
-    Ok(())
+    Ok(false)
 }
 
 /// The authority of an absolute-form target (RFC 9112 section 3.2.2).
@@ -275,6 +278,7 @@ const HOP_BY_HOP: &[&str] = &[
     "host",
     "http2-settings",
     "keep-alive",
+    "sec-websocket-extensions",
     "te",
     "trailer",
     "transfer-encoding",

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderValue, Request, Response, Version, header};
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 use jiff::Timestamp;
 use ledger::{Once, Taken};
 use policy::{Body, Decision, Destination, Facts, Grant, Standing};
@@ -34,7 +35,7 @@ use crate::routes::Via;
 use crate::rulebook::Rulebook;
 use crate::trust::Offer;
 use crate::turns::{Turn, Turns};
-use crate::{agent, hold, inject, intents, repeat, standing, token};
+use crate::{agent, hold, inject, intents, repeat, standing, token, websocket};
 
 /// Where a request came from: one for each connection, or for each tunnel in it.
 #[derive(Debug)]
@@ -64,6 +65,8 @@ struct Whole {
     facts: Facts,
     once: Option<Once>,
     offer: Offer,
+    /// The client's connection, where it is to be handed over.
+    client: Option<OnUpgrade>,
     share: Share,
     trace: Trace,
     /// Seconds its caller wants to wait for a decision.
@@ -106,6 +109,9 @@ pub async fn handle(gate: Arc<Gate>, caller: Arc<Caller>, request: Request<Incom
         }
         Err(refusal) => refusal.respond(&unnamed()).map(Reply::from),
     };
+    if reply.status() == StatusCode::SWITCHING_PROTOCOLS {
+        turn.open();
+    }
     reply.map(|reply| Answer::new(reply, turn))
 }
 
@@ -147,7 +153,7 @@ async fn attempt(
         return Err(refusal);
     }
     let begun = Instant::now();
-    let (parts, incoming) = request.into_parts();
+    let (mut parts, incoming) = request.into_parts();
     let mut asked = canonical::read(&parts, &caller.way, &gate.limits)?;
     if asked.authority.is_none() && intents::is_public(&asked) {
         return intents::public(gate, &asked, &caller.way.base());
@@ -164,6 +170,7 @@ async fn attempt(
     }
     let rulebook = gate.rulebook();
     let destination = rulebook.destination(&asked);
+    let client = websocket::opened(&asked, destination, parts.extensions.remove())?;
     let limit = destination.and_then(|destination| destination.max_body).unwrap_or(gate.limits.body_bytes);
     let whole = body::collect(incoming, limit, &gate.bodies, turn);
     let whole = tokio::time::timeout(Limits::seconds(gate.limits.body_seconds), whole).await;
@@ -181,8 +188,12 @@ async fn attempt(
     let done = match once.as_ref().and_then(|once| gate.ledger.taken(&once.key)) {
         Some(first) => Err(Refusal::Repeated(Box::new(first))),
         None => {
-            let offer = if parts.version == Version::HTTP_2 { Offer::Any } else { Offer::Http1 };
-            let whole = Whole { facts, once, offer, share, trace: trace.clone(), wait };
+            let offer = match &client {
+                Some(_) => Offer::WebSocket,
+                None if parts.version == Version::HTTP_2 => Offer::Any,
+                None => Offer::Http1,
+            };
+            let whole = Whole { facts, once, offer, client, share, trace: trace.clone(), wait };
             decided(gate, &visit, rulebook, whole).await
         }
     };
@@ -209,9 +220,9 @@ async fn decided(
     rulebook: Arc<Rulebook>,
     whole: Whole,
 ) -> Result<Response<Reply>, Refusal> {
-    let Whole { facts, once, offer, share, trace, wait } = whole;
+    let Whole { facts, once, offer, client, share, trace, wait } = whole;
     loop {
-        let grant = match admit(gate, &rulebook, &facts, &trace, once.as_ref()).await? {
+        let grant = match admit(gate, &rulebook, &facts, &trace, (once.as_ref(), offer)).await? {
             Admitted::Go(grant) => *grant,
             Admitted::Wait(intent) => {
                 // Sealed now: what it took in memory is free for others while this one waits.
@@ -219,12 +230,13 @@ async fn decided(
                 return Box::pin(held(gate, &intent, wait, &visit.base())).await;
             }
         };
-        if grant.standing().is_none() {
-            return execute(gate, Order { facts, grant, rulebook, trace, intent: None, once, offer, share }).await;
+        if grant.standing().is_none() || client.is_some() {
+            let order = Order { facts, grant, rulebook, trace, intent: None, once, offer, share };
+            return execute(gate, order, client).await;
         }
         let (facts, share) = (facts.clone(), Share::default());
         let (rulebook, trace, once) = (Arc::clone(&rulebook), trace.clone(), once.clone());
-        match execute(gate, Order { facts, grant, rulebook, trace, intent: None, once, offer, share }).await {
+        match execute(gate, Order { facts, grant, rulebook, trace, intent: None, once, offer, share }, None).await {
             // Another request was quicker to take the last use: decided again, without it.
             Err(Refusal::StandingSpent(_)) => {}
             answer => return answer,
@@ -292,7 +304,7 @@ async fn admit(
     rulebook: &Rulebook,
     facts: &Facts,
     trace: &Trace,
-    once: Option<&Once>,
+    (once, offer): (Option<&Once>, Offer),
 ) -> Result<Admitted, Refusal> {
     let begun = Instant::now();
     let mut decision = decide(rulebook, facts, &[]);
@@ -309,6 +321,9 @@ async fn admit(
     match decision {
         Decision::Allow(grant) => Ok(Admitted::Go(Box::new(grant))),
         Decision::Deny(denial) => Err(Refusal::Denied(Box::new((denial, facts.clone())))),
+        Decision::Hold(_) if offer == Offer::WebSocket => {
+            Err(Refusal::UpgradeRefused("a WebSocket would have to wait for an approval here, and cannot".to_owned()))
+        }
         Decision::Hold(hold) => {
             let key = hold.basis.destination.as_deref().unwrap_or_default();
             let base = rulebook.destination_called(key, facts).map_or(key, |destination| destination.key.as_str());
@@ -326,9 +341,13 @@ pub(crate) fn decide(rulebook: &Rulebook, facts: &Facts, standings: &[Standing])
 }
 
 /// Record, then send: from here on in a task of its own, this connection only receives.
-async fn execute(gate: &Arc<Gate>, order: Order) -> Result<Response<Reply>, Refusal> {
+async fn execute(gate: &Arc<Gate>, order: Order, client: Option<OnUpgrade>) -> Result<Response<Reply>, Refusal> {
     let (slot, reply) = oneshot::channel();
-    let sink = if order.once.is_some() { Sink::Kept(slot) } else { Sink::Live(slot) };
+    let sink = match client {
+        Some(client) => Sink::Socket(slot, client),
+        None if order.once.is_some() => Sink::Kept(slot),
+        None => Sink::Live(slot),
+    };
     gate.tasks.spawn(relay::execute(Arc::clone(gate), order, sink));
     reply.await.map_err(|_| Refusal::UnknownOutcome("the execution broke off".to_owned()))?
 }

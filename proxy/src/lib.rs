@@ -86,5 +86,6 @@ pub mod turns;
 mod unfetched;
 pub mod up;
 pub mod upstream;
+pub mod websocket;
 pub mod withheld;
 pub mod witness;

@@ -120,6 +120,8 @@ limits! {
     pending: u64 = 1000;
     /// Seconds a caller may wait for a decision on an open connection.
     wait_seconds: u64 = 600;
+    /// Bytes of one WebSocket message.
+    websocket_message_bytes: u64 = 16 << 20;
     /// Refusals of one kind and one source recorded one by one in a second; the rest become one counted entry.
     refusals_per_second: u64 = 20;
     /// Seconds a shutdown waits for requests under way.

@@ -196,8 +196,9 @@ where
     let (close, stop) = (caller.close.clone(), gate.stop.clone());
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(HYPER_BUFFER).max_headers(HYPER_HEADERS);
-    let mut connection =
-        pin!(builder.serve_connection(TokioIo::new(Patient::new(framed, unread)), service(gate, caller)));
+    let mut connection = pin!(
+        builder.serve_connection(TokioIo::new(Patient::new(framed, unread)), service(gate, caller)).with_upgrades()
+    );
     let ended = tokio::select! {
         ended = &mut connection => ended,
         () = either(&close, &stop) => {

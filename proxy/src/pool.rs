@@ -94,7 +94,7 @@ impl Leg {
         let due = Due::default();
         let framed = Framed::new(stream, BytesMut::new(), Replies::new(due.clone()));
         let (sender, connection) = http1::handshake(TokioIo::new(framed)).await?;
-        tokio::spawn(connection);
+        tokio::spawn(connection.with_upgrades());
         Ok(Leg { key, sender: Sender::Http1(sender, due), place: Arc::new(place) })
     }
 
@@ -130,7 +130,7 @@ impl Leg {
                 if let Err(error) = sender.ready().await {
                     return Err(NoReply { sent: false, why: error.to_string() });
                 }
-                due.expect(request.method().as_str());
+                due.expect(request.method().as_str(), request.headers().contains_key(header::UPGRADE));
                 sender.try_send_request(origin_form(request)).await.map_err(NoReply::from)
             }
             Sender::Http2(sender) => {
@@ -152,6 +152,11 @@ impl Leg {
                 place: Arc::clone(&self.place),
             }),
         }
+    }
+
+    /// Whether a WebSocket could stand on it.
+    pub(crate) fn is_http1(&self) -> bool {
+        matches!(self.sender, Sender::Http1(..))
     }
 
     fn is_closed(&self) -> bool {
@@ -193,6 +198,8 @@ impl Pool {
         match offer {
             Offer::Any => self.take_shared(key).or_else(|| self.take_idle(key)),
             Offer::Http1 => self.take_idle(key).or_else(|| self.take_shared(key)),
+            // It will not come back, so it is one of its own.
+            Offer::WebSocket => None,
         }
     }
 

@@ -92,7 +92,7 @@ pub enum Refusal {
     TokenInRequest,
     /// Agent: more than its share.
     TooMany(String),
-    /// Agent: asked for another protocol, which could not be inspected (RFC 9110 section 7.8).
+    /// Agent: asked for another protocol (RFC 9110 section 7.8), which is not handed over to here. Why.
     UpgradeRefused(String),
     /// Agent: a credential that is not valid.
     WrongCredential(Challenge),

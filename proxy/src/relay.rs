@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use http::response::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Response, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, Version};
+use hyper::upgrade::OnUpgrade;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
@@ -26,8 +27,10 @@ use crate::refusal::Refusal;
 use crate::upstream::{self, Progress};
 
 mod live;
+mod socket;
 mod source;
 
+pub(crate) use live::check_stopped;
 use live::live;
 use source::Source;
 
@@ -41,6 +44,8 @@ pub enum Sink {
     Kept(Slot),
     /// Into the sealed mailbox of an intent.
     Mailbox,
+    /// To the connection, which may then be handed over to a WebSocket.
+    Socket(Slot, OnUpgrade),
 }
 
 /// Takes what one connection waits for.
@@ -112,7 +117,14 @@ async fn send(gate: &Gate, permit: Permit, mut injected: Injected, ticket: &Tick
     };
     gate.passed(Stage::Upstream, begun, &ticket.trace);
     match reply {
-        Ok(reply) => pass_on((gate, ticket), reply, sink, (credential, guard)).await,
+        Ok(reply) => match sink {
+            Sink::Socket(slot, client) if reply.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                Box::pin(socket::hand_over((gate, ticket), reply, (slot, client), (credential, guard))).await
+            }
+            sink @ (Sink::Kept(_) | Sink::Live(_) | Sink::Mailbox | Sink::Socket(..)) => {
+                pass_on((gate, ticket), reply, sink, (credential, guard)).await
+            }
+        },
         Err(failure) => {
             let data = json!({"reason": "upstream_failed", "detail": failure.why, "credential": credential});
             if failure.sent {
@@ -148,7 +160,9 @@ async fn pass_on(
     let watched = source.watch(&mut head, guard).await;
     source.tell().await;
     let ended = match (watched, sink) {
-        (Ok(()), Sink::Live(slot)) => live((gate, ticket), slot, head, &mut source, &mut tally).await,
+        (Ok(()), Sink::Live(slot) | Sink::Socket(slot, _)) => {
+            live((gate, ticket), slot, head, &mut source, &mut tally).await
+        }
         (Ok(()), Sink::Kept(slot)) => {
             let (parts, reply) = mpsc::channel(PARTS);
             // Whoever waited for it may be gone.
@@ -299,7 +313,7 @@ impl Sink {
     /// Ready when nobody waits for the reply any more; never when it is kept.
     async fn closed(&mut self) {
         match self {
-            Sink::Live(slot) => slot.closed().await,
+            Sink::Live(slot) | Sink::Socket(slot, _) => slot.closed().await,
             Sink::Kept(_) | Sink::Mailbox => std::future::pending().await,
         }
     }
@@ -307,7 +321,7 @@ impl Sink {
     fn refuse(self, refusal: Refusal) {
         match self {
             // Where nobody waits any more, the ledger says what happened.
-            Sink::Kept(slot) | Sink::Live(slot) => drop(slot.send(Err(refusal))),
+            Sink::Kept(slot) | Sink::Live(slot) | Sink::Socket(slot, _) => drop(slot.send(Err(refusal))),
             Sink::Mailbox => {
                 let answer = refusal.answer();
                 let cause = if refusal.cause().is_empty() { &answer.detail } else { refusal.cause() };

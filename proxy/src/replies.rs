@@ -44,9 +44,15 @@ enum Framing {
 // === impl Due ===
 
 impl Due {
-    /// A request is about to go out. A reply to HEAD has no body, whatever it says.
-    pub fn expect(&self, method: &str) {
-        self.0.store(if method == "HEAD" { HEAD_REPLY } else { REPLY }, Ordering::SeqCst);
+    /// A request is about to go out. A reply to HEAD has no body, whatever it says; `upgrades`: it may hand the
+    /// connection over.
+    pub fn expect(&self, method: &str, upgrades: bool) {
+        let due = match (method, upgrades) {
+            ("HEAD", _) => HEAD_REPLY,
+            (_, true) => UPGRADE,
+            (_, false) => REPLY,
+        };
+        self.0.store(due, Ordering::SeqCst);
     }
 }
 
@@ -70,7 +76,7 @@ impl Replies {
         let Some(end) = end else {
             return if raw.len() > MAX_HEAD { malformed("its reply's head is too large") } else { Step::More };
         };
-        match framing(raw.get(..end).unwrap_or_default(), due == HEAD_REPLY) {
+        match framing(raw.get(..end).unwrap_or_default(), due) {
             Err(why) => malformed(why),
             Ok(Framing::Interim) => {
                 self.interim += 1;
@@ -161,7 +167,7 @@ impl Grammar for Replies {
 }
 
 /// How the body of the reply with this head is framed (RFC 9112 section 6.3).
-fn framing(head: &[u8], to_head: bool) -> Result<Framing, &'static str> {
+fn framing(head: &[u8], due: u8) -> Result<Framing, &'static str> {
     let body = head.strip_suffix(b"\r\n\r\n").unwrap_or(head);
     let mut lines = body.split(|byte| *byte == b'\n').enumerate().map(|(at, line)| {
         // Every line but the last has lost its LF here and must still have its CR.
@@ -191,11 +197,13 @@ fn framing(head: &[u8], to_head: bool) -> Result<Framing, &'static str> {
         }
     }
     match (status, length, chunked) {
+        // What comes then is not HTTP any more, and ends with the connection.
+        (101, None, false) if due == UPGRADE => Ok(Framing::UntilClose),
         (101, ..) => Err("it switches protocols, which was not asked for"),
         (100..=199, ..) => Ok(Framing::Interim),
         (_, Some(_), true) => Err("its reply has a length and a transfer encoding"),
         (204 | 304, ..) => Ok(Framing::Length(0)),
-        _ if to_head => Ok(Framing::Length(0)),
+        _ if due == HEAD_REPLY => Ok(Framing::Length(0)),
         (_, None, true) => Ok(Framing::Chunked),
         (_, Some(length), false) => Ok(Framing::Length(length)),
         (_, None, false) => Ok(Framing::UntilClose),
@@ -241,6 +249,7 @@ fn malformed(why: &'static str) -> Step {
 const NOTHING: u8 = 0;
 const REPLY: u8 = 1;
 const HEAD_REPLY: u8 = 2;
+const UPGRADE: u8 = 3;
 
 /// Bytes of a reply's head.
 const MAX_HEAD: usize = 64 * 1024;
@@ -258,7 +267,7 @@ mod tests {
     /// Bytes that pass as the one reply to a request; `None` when it was broken off.
     fn passed(raw: &[u8], method: &str) -> Option<usize> {
         let due = Due::default();
-        due.expect(method);
+        due.expect(method, false);
         let mut replies = Replies::new(due);
         let mut at = 0;
         loop {

@@ -33,6 +33,8 @@ enum Stage {
     Chunked(Chunks),
     Head,
     Length(u64),
+    /// Handed over: what comes is not HTTP any more.
+    Open,
 }
 
 // === impl Requests ===
@@ -93,7 +95,7 @@ impl Requests {
                 self.turns.refuse(self.heads, refusal);
                 Step::End(STAND_IN)
             }
-            Stage::Chunked(_) | Stage::Length(_) => {
+            Stage::Chunked(_) | Stage::Length(_) | Stage::Open => {
                 self.turns.refuse(self.heads.saturating_sub(1), refusal);
                 Step::Break(io::Error::new(io::ErrorKind::InvalidData, "refused"))
             }
@@ -105,9 +107,12 @@ impl Grammar for Requests {
     /// A head waits until what stands before it is answered.
     fn poll_turn(&mut self, raw: &[u8], context: &mut Context<'_>) -> Poll<()> {
         match self.stage {
-            Stage::Chunked(_) | Stage::Length(_) => Poll::Ready(()),
+            Stage::Chunked(_) | Stage::Length(_) | Stage::Open => Poll::Ready(()),
             Stage::Head => {
                 let turn = self.turns.poll_ended(self.heads, context);
+                if turn.is_ready() && self.turns.is_open() {
+                    self.stage = Stage::Open;
+                }
                 if turn.is_pending() && !raw.is_empty() {
                     self.turns.follow(self.heads.saturating_sub(1));
                 }
@@ -120,7 +125,8 @@ impl Grammar for Requests {
         match self.stage {
             Stage::Chunked(chunks) => self.chunk(chunks, raw),
             Stage::Head => self.head(raw),
-            Stage::Length(_) if raw.is_empty() => Step::More,
+            Stage::Length(_) | Stage::Open if raw.is_empty() => Step::More,
+            Stage::Open => Step::Pass(raw.len()),
             Stage::Length(left) => {
                 let take = raw.len().min(usize::try_from(left).unwrap_or(usize::MAX));
                 self.pass_plain(take as u64);
@@ -132,19 +138,23 @@ impl Grammar for Requests {
     fn plain(&self) -> u64 {
         match self.stage {
             Stage::Length(left) => left,
+            Stage::Open => u64::MAX,
             Stage::Chunked(_) | Stage::Head => 0,
         }
     }
 
     fn pass_plain(&mut self, bytes: u64) {
-        let left = self.plain().saturating_sub(bytes);
-        self.stage = if left == 0 { Stage::Head } else { Stage::Length(left) };
+        if let Stage::Length(left) = self.stage {
+            let left = left.saturating_sub(bytes);
+            self.stage = if left == 0 { Stage::Head } else { Stage::Length(left) };
+        }
     }
 
     /// A head from its first byte, a body from its head on. Between requests hyper watches idleness.
     fn deadline(&self, waiting: bool) -> Option<(u64, Duration)> {
         match self.stage {
             Stage::Head => waiting.then(|| (2 * self.heads, Limits::seconds(self.limits.head_seconds))),
+            Stage::Open => None,
             Stage::Chunked(_) | Stage::Length(_) => {
                 Some((2 * self.heads + 1, Limits::seconds(self.limits.body_seconds)))
             }

@@ -24,6 +24,8 @@ pub enum Offer {
     Any,
     /// HTTP/1.1, because the client speaks it: what needs no translation costs least and is never changed by it.
     Http1,
+    /// HTTP/1.1 that is then handed over to a WebSocket.
+    WebSocket,
 }
 
 /// Which roots are trusted for which destinations.
@@ -100,7 +102,7 @@ impl Roots {
     pub(crate) fn config(&self, offer: Offer) -> Arc<ClientConfig> {
         Arc::clone(match offer {
             Offer::Any => &self.any,
-            Offer::Http1 => &self.http1,
+            Offer::Http1 | Offer::WebSocket => &self.http1,
         })
     }
 
@@ -126,7 +128,7 @@ impl Offer {
     fn protocols(self) -> Vec<Vec<u8>> {
         match self {
             Offer::Any => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-            Offer::Http1 => vec![b"http/1.1".to_vec()],
+            Offer::Http1 | Offer::WebSocket => vec![b"http/1.1".to_vec()],
         }
     }
 }

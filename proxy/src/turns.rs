@@ -4,7 +4,7 @@
 //! is not looked at before that (RFC 9112 section 9.3.2). A connection is idle when the gate owes it nothing: a client that
 //! does not take what is there for it may wait no longer than one that asks for nothing.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -32,6 +32,8 @@ struct Shared {
     owed: AtomicUsize,
     /// How often any of these changed.
     moves: AtomicU64,
+    /// Whether the connection is handed over with the end of the turn under way.
+    open: AtomicBool,
     found: Mutex<Found>,
 }
 
@@ -65,6 +67,11 @@ impl Turns {
     /// Remembers that more stands behind request `number`.
     pub fn follow(&self, number: u64) {
         self.found().followed = Some(number);
+    }
+
+    /// Whether the connection is handed over: no request comes any more.
+    pub fn is_open(&self) -> bool {
+        self.0.open.load(Ordering::SeqCst)
     }
 
     /// Ready when the first `requests` have had their turns.
@@ -105,6 +112,11 @@ impl Turn {
             Some((at, _)) if *at == self.number => found.refused.take().map(|(_, refusal)| refusal),
             Some(_) | None => None,
         }
+    }
+
+    /// Hands the connection over when this turn ends.
+    pub fn open(&self) {
+        self.turns.0.open.store(true, Ordering::SeqCst);
     }
 
     /// Says whether the client waits for the gate now, or has not taken yet what is there.

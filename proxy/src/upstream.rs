@@ -29,6 +29,7 @@ use crate::permit::Permit;
 use crate::pool::{Key, Leg, NoReply};
 use crate::repeat::IDEMPOTENCY_KEY;
 use crate::trust::{ClientCertificate, Offer, Roots};
+use crate::websocket;
 
 /// Why a send gave no reply.
 #[derive(Debug)]
@@ -125,7 +126,32 @@ pub async fn send(gate: &Gate, permit: Permit, injected: Injected, progress: &Pr
     // Boxed as it is rare and large: every execution would carry its size.
     let leg = Box::pin(open(gate, key, &route, offer)).await?;
     ledger::crash::point("upstream.connected");
-    exchange(gate, leg, request(facts, &injected, once)?, progress).await
+    let request = request(facts, &injected, once)?;
+    if offer == Offer::WebSocket {
+        return switch(gate, leg, (facts, request), progress).await;
+    }
+    exchange(gate, leg, request, progress).await
+}
+
+/// Asks for a WebSocket on a fresh connection. What is answered other than with one is a reply like any other.
+async fn switch(
+    gate: &Gate,
+    leg: Leg,
+    (facts, mut request): (&Facts, Request<Full<Bytes>>),
+    progress: &Progress,
+) -> Result<Reply, Failure> {
+    if !leg.is_http1() {
+        return Err(Failure::unsent("the upstream speaks HTTP/2 only, which has no place for a WebSocket here"));
+    }
+    websocket::confirm(request.headers_mut());
+    let reply = exchange(gate, leg, request, progress).await?;
+    if reply.response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        websocket::check_agreed(facts, reply.response.headers()).map_err(|why| Failure {
+            sent: true,
+            why: format!("the upstream's reply is not what was asked for: {why}"),
+        })?;
+    }
+    Ok(reply)
 }
 
 /// One exchange of the gate's own, such as with a token endpoint: on a connection of its own, under the same guards,
@@ -184,7 +210,12 @@ async fn exchange(
 ) -> Result<Reply, Failure> {
     progress.0.store(true, Ordering::SeqCst);
     let limit = Limits::seconds(gate.limits.reply_head_seconds);
+    let switches = request.headers().contains_key(header::UPGRADE);
     match tokio::time::timeout(limit, leg.send(request)).await {
+        // Over HTTP/1.1 its raw bytes are refused before; nothing may pass for an agreement that was not asked for.
+        Ok(Ok(response)) if response.status().is_informational() && !switches => {
+            Err(Failure { sent: true, why: "the upstream switches protocols, which was not asked for".to_owned() })
+        }
         Ok(Ok(response)) => {
             ledger::crash::point("upstream.sent");
             Ok(Reply { response, leg })

@@ -10,6 +10,7 @@ from certificates import Certificates, write_certificates
 from gate import Gate
 from greeter import GRPC, Greeter
 from origin import API, API_HTTP2, GIT, Origin
+from socket_server import SOCKET, SocketServer
 
 
 @pytest.fixture(scope="session")
@@ -19,7 +20,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def certificates(folder: Path) -> Certificates:
-    return write_certificates(folder, [API, API_HTTP2, GIT, GRPC])
+    return write_certificates(folder, [API, API_HTTP2, GIT, GRPC, SOCKET])
 
 
 @pytest.fixture(scope="session")
@@ -37,8 +38,17 @@ def greeter(certificates: Certificates) -> Iterator[Greeter]:
 
 
 @pytest.fixture(scope="session")
-def gate(folder: Path, certificates: Certificates, origin: Origin, greeter: Greeter) -> Iterator[Gate]:
-    started = Gate(folder, certificates.roots, origin.addresses | greeter.addresses)
+def sockets(certificates: Certificates) -> Iterator[SocketServer]:
+    started = SocketServer(certificates)
+    yield started
+    started.close()
+
+
+@pytest.fixture(scope="session")
+def gate(
+    folder: Path, certificates: Certificates, origin: Origin, greeter: Greeter, sockets: SocketServer
+) -> Iterator[Gate]:
+    started = Gate(folder, certificates.roots, origin.addresses | greeter.addresses | sockets.addresses)
     yield started
     assert started.stop() == 0
     started.writ("ledger", "verify")

@@ -10,6 +10,7 @@ from typing import Any
 
 from greeter import GRPC
 from origin import API, API_HTTP2, GIT, PLAIN
+from socket_server import SOCKET
 
 ROOT = Path(__file__).parents[2]
 TARGET = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).absolute()
@@ -83,16 +84,34 @@ DESTINATIONS = """
     effect: external_mutation
     policy: clients-hold
     roots: '{roots}'
+  - key: socket.allowed
+    match: {{ host: {socket}, methods: [GET], path: /allowed/** }}
+    effect: read
+    policy: clients-allow
+    roots: '{roots}'
+    upgrade: websocket
+  - key: socket.held
+    match: {{ host: {socket}, methods: [GET], path: /held/** }}
+    effect: external_mutation
+    policy: clients-hold
+    roots: '{roots}'
+    upgrade: websocket
+  - key: socket.plain
+    match: {{ host: {socket}, methods: [GET], path: /plain/** }}
+    effect: read
+    policy: clients-allow
+    roots: '{roots}'
 """
 
-ALLOW = "destinations: [clients.allowed, plain.allowed, git.fetch]\nrequire_approval: never\n"
-HOLD = "destinations: [clients.held, plain.held, git.fetch-held, git.push-later]\nrequire_approval: always\n"
+ALLOW = "destinations: [clients.allowed, plain.allowed, git.fetch, socket.allowed, socket.plain]\nrequire_approval: never\n"
+HOLD = "destinations: [clients.held, plain.held, git.fetch-held, git.push-later, socket.held]\nrequire_approval: always\n"
 DECLARED_ALLOW = "destinations: [declared.allowed, declared.runner]\nrequire_approval: never\nblock_if_terms: [forbidden words]\n"
 DECLARED_HOLD = "destinations: [declared.held]\nrequire_approval: always\n"
 PUSH = "destinations: [git.push]\nauto_approve_under: { bytes: 4 }\n"
 
 ROUTES = [
     {"prefix": "/api", "upstream": f"https://{API}"},
+    {"prefix": "/socket", "upstream": f"https://{SOCKET}"},
     {"host": "localhost", "prefix": "/v1", "upstream": f"https://{API}/allowed/payments"},
 ]
 
@@ -202,7 +221,7 @@ def configure(home: Path, roots: Path, addresses: dict[str, str]) -> None:
     # JSON is YAML.
     config = {"doors": doors, "reverse": {"routes": ROUTES}, "upstream": {"connect_to": addresses}}
     (home / "writ.yaml").write_text(json.dumps(config))
-    names = {"api": API, "api_http2": API_HTTP2, "git": GIT, "grpc": GRPC, "plain": PLAIN}
+    names = {"api": API, "api_http2": API_HTTP2, "git": GIT, "grpc": GRPC, "plain": PLAIN, "socket": SOCKET}
     with (home / "destinations.yaml").open("a") as destinations:
         destinations.write(DESTINATIONS.format(roots=roots, **names))
     (home / "policies" / "clients-allow.yaml").write_text(ALLOW)

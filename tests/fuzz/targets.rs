@@ -81,7 +81,7 @@ pub(crate) fn replies(data: &[u8]) {
     for method in ["GET", "HEAD"] {
         let fresh = || {
             let due = Due::default();
-            due.expect(method);
+            due.expect(method, false);
             Replies::new(due)
         };
         assert_same_in_pieces(data, fresh);

@@ -83,7 +83,10 @@ async fn stream(
 }
 
 /// Whether its agent is still served, and nobody has stopped what it is for.
-fn check_stopped(gate: &Gate, ticket: &Ticket) -> Result<(), &'static str> {
+///
+/// # Errors
+/// The word for how it ends.
+pub(crate) fn check_stopped(gate: &Gate, ticket: &Ticket) -> Result<(), &'static str> {
     let (rulebook, key) = (gate.rulebook(), ticket.destination());
     // The key of a call stands for itself and for its destination.
     let base = rulebook.rules.destinations().find(|destination| destination.is_called(key));
