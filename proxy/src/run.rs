@@ -27,6 +27,7 @@ use crate::confine::{self, CANNOT, PASSED, Plan};
 use crate::door::Door;
 use crate::environment::{self, Trusted};
 use crate::home::Home;
+use crate::rulebook::Rulebook;
 use crate::withheld::Withheld;
 use crate::{cli, id, setup};
 
@@ -111,7 +112,7 @@ async fn govern(used: &Used, wish: &Wish, folder: &Folder) -> Result<u8> {
 /// Starts the program where it belongs, and stays until it has ended.
 async fn start(used: &Used, wish: &Wish, token: &str, folder: &Folder) -> Result<u8> {
     let home = &used.config.home;
-    let withheld = Withheld::of(home)?;
+    let withheld = Withheld::of(home)?.giving(&Rulebook::load(&used.config)?.credentials);
     let bundle =
         fs::read_to_string(home.bundle()).with_context(|| format!("cannot read `{}`", home.bundle().display()))?;
     let trusted = Trusted::at(&folder.0);

@@ -1,13 +1,15 @@
 //! What a program that runs under the gate must not have: the secrets in its environment, the gate's own files, and the
 //! sockets of this machine, any of which could lead around the gate.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use vault::{LocalReference, Reference};
 
+use crate::credential::Credential;
 use crate::home::Home;
 
 /// What is kept from a program.
@@ -17,6 +19,8 @@ pub struct Withheld {
     variables: BTreeSet<String>,
     /// Variables of credentials: what they hold is replaced, as many clients do not start without them.
     keys: BTreeSet<String>,
+    /// What agents send as a key, by the variable that holds the key itself.
+    placeholders: BTreeMap<String, String>,
     /// What is hidden in the file system.
     pub hidden: Hidden,
 }
@@ -50,17 +54,30 @@ impl Withheld {
         let files = secrets.chain(sockets_in(&sockets)).filter_map(|path| path.canonicalize().ok()).collect();
         let mut hidden = Hidden { folders, files };
         hidden.simplify();
-        Ok(Withheld { variables, keys, hidden })
+        Ok(Withheld { variables, keys, placeholders: BTreeMap::new(), hidden })
+    }
+
+    /// The same, with the placeholders of these credentials in the variables that hold their secrets.
+    pub fn giving(mut self, credentials: &BTreeMap<String, Credential>) -> Withheld {
+        for credential in credentials.values() {
+            if let (Reference::Local(LocalReference::Env(name)), Some(placeholder)) =
+                (credential.place.reference(), &credential.placeholder)
+            {
+                self.placeholders.insert(name.clone(), placeholder.clone());
+            }
+        }
+        self
     }
 
     /// The environment without secrets.
     pub fn environment(&self, own: impl Iterator<Item = (String, String)>) -> Vec<(String, String)> {
-        let kept = own.filter(|(name, _)| !self.variables.contains(name) && !name.starts_with("WRIT_"));
-        kept.map(|(name, value)| {
+        let withheld = |name: &str| self.variables.contains(name) || self.placeholders.contains_key(name);
+        let kept = own.filter(|(name, _)| !withheld(name) && !name.starts_with("WRIT_"));
+        let kept = kept.map(|(name, value)| {
             let value = if self.keys.contains(&name) { PLACEHOLDER.to_owned() } else { value };
             (name, value)
-        })
-        .collect()
+        });
+        kept.chain(self.placeholders.clone()).collect()
     }
 }
 
@@ -118,7 +135,7 @@ const CREDENTIALS: &[&str] = &[
     "VAULT_TOKEN",
 ];
 
-/// What stands in the place of a key that the gate puts in.
+/// What stands in the place of a key that the gate puts in, and that has no placeholder of its own.
 const PLACEHOLDER: &str = "put-in-by-writ";
 
 #[cfg(test)]
@@ -136,10 +153,17 @@ mod tests {
     #[test]
     fn keys_are_replaced_and_what_opens_vaults_is_taken_out() {
         let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-        let withheld = Withheld { variables: set(&["VAULT_TOKEN"]), keys: set(&["KEY"]), hidden: Hidden::default() };
-        let own = ["PATH", "VAULT_TOKEN", "KEY", "WRIT_TOKEN"].map(|name| (name.to_owned(), "secret".to_owned()));
+        let withheld = Withheld {
+            variables: set(&["VAULT_TOKEN"]),
+            keys: set(&["KEY"]),
+            placeholders: [("OTHER".to_owned(), "sk-writ-x".to_owned())].into(),
+            hidden: Hidden::default(),
+        };
+        let own =
+            ["PATH", "VAULT_TOKEN", "KEY", "OTHER", "WRIT_TOKEN"].map(|name| (name.to_owned(), "secret".to_owned()));
         let kept = withheld.environment(own.into_iter());
-        assert_eq!(kept, [("PATH".to_owned(), "secret".to_owned()), ("KEY".to_owned(), PLACEHOLDER.to_owned())]);
+        let expected = [("PATH", "secret"), ("KEY", PLACEHOLDER), ("OTHER", "sk-writ-x")];
+        assert_eq!(kept, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 
     #[test]

@@ -139,8 +139,14 @@ class Gate:
         if self._process.poll() is not None:
             raise RuntimeError((folder / "writ.log").read_text())
         self._env["WRIT_DOORS_OPERATOR"] = self.shown("operator door").removeprefix("http://")
+        self._env["WRIT_DOORS_FORWARD"] = self.shown("forward door").removeprefix("http://")
         self.env = pasted(self.printed, clean_env(folder))
         self.token = (self.home / "agent-default.token").read_text().strip()
+
+    @property
+    def operator(self) -> dict[str, str]:
+        """The environment of the operator's shell: it knows where the gate is, and nothing of proxies."""
+        return self._env
 
     @property
     def named_door(self) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gate import Gate
+from gate import WRIT, Gate
 from origin import GIT, Origin
 
 SECONDS = 60
@@ -44,8 +44,8 @@ class Repository:
             command, env=self.env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=SECONDS, check=True
         )
 
-    def push(self) -> subprocess.Popen[str]:
-        command = ["git", "-C", str(self.clone), "push", "origin", "main"]
+    def push(self, *under: str) -> subprocess.Popen[str]:
+        command = [*under, "git", "-C", str(self.clone), "push", "origin", "main"]
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=self.env, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
 
@@ -89,6 +89,17 @@ def test_a_push_waits_and_goes_out_once(repository: Repository, gate: Gate, orig
     assert (push.returncode, "main -> main" in errors) == (0, True)
     assert (repository.tip(), repository.moves()) == (repository.commit, 1)
     assert len(origin.hits(repository.push_path)) == 1
+
+
+@in_folder("repository", ["waits"], indirect=True)
+def test_a_push_under_writ_run_needs_no_variables(repository: Repository, gate: Gate, origin: Origin) -> None:
+    own = {name: value for name, value in repository.env.items() if name.startswith("GIT_") and name != "GIT_SSL_CAINFO"}
+    repository.env = gate.operator | own
+    push = repository.push(str(WRIT), "run", "--isolation", "required", "--")
+    gate.approve(next(waiting(gate, repository, push)))
+    _, errors = push.communicate(timeout=SECONDS)
+    assert (push.returncode, "main -> main" in errors) == (0, True), errors
+    assert (repository.tip(), repository.moves()) == (repository.commit, 1)
 
 
 @in_folder("repository", ["waits"], indirect=True)
