@@ -25,6 +25,8 @@ mod clock;
 #[cfg(test)]
 mod declared;
 #[cfg(test)]
+mod doctor;
+#[cfg(test)]
 mod echoes;
 #[cfg(test)]
 mod endings;

@@ -72,6 +72,8 @@ enum Command {
     Demo,
     /// Print the variables that bring an agent's shell under the gate
     Env(start::Env),
+    /// Look whether this machine and its clients are fit for a gate
+    Doctor(start::Doctor),
     /// Create the home without serving
     Init,
     /// Load the configuration and say everything that is wrong with it
@@ -230,6 +232,7 @@ fn run(home: Result<Home>, json: bool, command: Command) -> Result<Exit> {
             },
             Command::Demo => demo::run().await.map(|()| Exit::Ok),
             Command::Env(what) => start::env(home?, &what),
+            Command::Doctor(what) => start::doctor(home?, &what, json).await,
             Command::Init => look::init(&home?),
             Command::Check => check::run(home?, json),
             Command::Explain(what) => explain::run(home?, &what, json).await,

@@ -23,6 +23,7 @@ pub mod credential;
 pub mod declared;
 pub mod demo;
 pub mod dialect;
+pub mod doctor;
 pub mod door;
 mod downtime;
 pub mod drain;

@@ -12,6 +12,7 @@ use clap::Args;
 use super::{Exit, say};
 use crate::config::Config;
 use crate::confine::{self, Stage};
+use crate::doctor::{self, Verdict};
 use crate::environment::{self, Shell, Trusted};
 use crate::home::Home;
 use crate::run::{self, Isolation, Wish};
@@ -46,6 +47,14 @@ pub(super) struct Run {
     /// The program and its arguments
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
+}
+
+/// What to look at besides.
+#[derive(Args, Debug)]
+pub(super) struct Doctor {
+    /// Where to try a connection that goes around the gate, `host:port`; nothing is sent
+    #[arg(long, default_value = "1.1.1.1:443")]
+    bypass: String,
 }
 
 /// A helper of `run`; not to be called by hand.
@@ -88,6 +97,28 @@ pub(super) fn run(home: Home, what: Run) -> Result<ExitCode> {
     let wish = Wish { agent: what.agent, isolation: what.isolation, time, command: what.command };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run::run(home, wish)).map(ExitCode::from)
+}
+
+/// Says how everything was found; fails when a gate cannot work here.
+pub(super) async fn doctor(home: Home, what: &Doctor, as_json: bool) -> Result<Exit> {
+    let findings = doctor::examine(home, &what.bypass).await?;
+    for finding in &findings {
+        if as_json {
+            say(&serde_json::to_string(finding)?);
+            continue;
+        }
+        let mark = match finding.verdict {
+            Verdict::Good => "ok  ",
+            Verdict::Doubt => "look",
+            Verdict::Bad => "BAD ",
+        };
+        say(&format!("{mark}  {}: {}", finding.check, finding.detail));
+        if !finding.fix.is_empty() {
+            say(&format!("      → {}", finding.fix));
+        }
+    }
+    let bad = findings.iter().any(|finding| finding.verdict == Verdict::Bad);
+    Ok(if bad { Exit::Failed } else { Exit::Ok })
 }
 
 /// One of the processes that `run` makes namespaces with.
