@@ -94,7 +94,7 @@ fn shift(text: &str, first: u32) -> String {
     text.chars().map(|c| if c.is_ascii_lowercase() { moved(c) } else { c }).collect()
 }
 
-const TRANSFORMS: [Transform; 56] = [
+const TRANSFORMS: [Transform; 60] = [
     ("as it is", str::to_owned),
     ("upper case", str::to_uppercase),
     ("mixed case", |t| {
@@ -153,9 +153,18 @@ const TRANSFORMS: [Transform; 56] = [
     ("quoted-printable", |t| each(t, |c| format!("={:02X}", u32::from(c)))),
     ("base64", |t| BASE64.encode(t.as_bytes())),
     ("base64 twice", |t| BASE64.encode(BASE64URL_NOPAD.encode(t.as_bytes()).as_bytes())),
+    ("base64 behind percent escapes", |t| each(&BASE64.encode(t.as_bytes()), |c| format!("%{:02X}", u32::from(c)))),
+    ("percent escapes in base64", |t| BASE64.encode(each(t, |c| format!("%{:02X}", u32::from(c))).as_bytes())),
+    ("full width in base64", |t| BASE64.encode(shift(t, 0xFF41).as_bytes())),
+    ("Cyrillic behind percent escapes", |t| {
+        swap(t, "aа cс eе iі oо pр").bytes().fold(String::new(), |all, byte| format!("{all}%{byte:02X}"))
+    }),
     ("hex", |t| HEXLOWER.encode(t.as_bytes())),
     ("hex in groups", |t| each(t, |c| format!("{:02X} ", u32::from(c)))),
 ];
+
+/// What a part of a multipart body begins with, before its name.
+const PART: &str = "--b\r\nContent-Disposition: form-data; name=";
 
 /// The same text as a body of each type.
 fn bodies(text: &str) -> [(&'static str, String); 6] {
@@ -164,13 +173,12 @@ fn bodies(text: &str) -> [(&'static str, String); 6] {
         all
     });
     let markup = text.replace('&', "&amp;").replace('<', "&lt;");
-    let part = "--b\r\nContent-Disposition: form-data; name=";
     [
         ("application/json", serde_json::json!({"id": 1, "message": {"text": text}}).to_string()),
         ("application/x-www-form-urlencoded", format!("id=1&text={escaped}")),
         (
             "multipart/form-data; boundary=b",
-            format!("{part}\"id\"\r\n\r\n1\r\n{part}\"text\"\r\n\r\n{text}\r\n--b--\r\n"),
+            format!("{PART}\"id\"\r\n\r\n1\r\n{PART}\"text\"\r\n\r\n{text}\r\n--b--\r\n"),
         ),
         ("text/plain; charset=utf-8", format!("Hello,\n{text}\nBye")),
         ("text/csv", format!("id,text\n1,\"{text}\"\n")),
@@ -200,6 +208,11 @@ fn a_term_torn_between_fields_does_not_pass() {
         let bodies = [
             ("application/json", serde_json::json!({"a": one, "b": {"c": [two]}}).to_string()),
             ("application/x-www-form-urlencoded", format!("a={}&b={two}", one.replace(' ', "+"))),
+            (
+                "multipart/form-data; boundary=b",
+                format!("{PART}\"a\"\r\n\r\n{one}\r\n{PART}\"b\"\r\n\r\n{two}\r\n--b--\r\n"),
+            ),
+            ("text/csv", format!("a,b\n{one},{two}\n")),
         ];
         for (kind, body) in bodies {
             assert_eq!(verdict(&rules, kind, body).0, Verdict::Deny, "{one} {two} {kind}");
