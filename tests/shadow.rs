@@ -3,9 +3,10 @@
 
 use nix::sys::signal::Signal;
 
+use crate::harness::connection::Connection;
 use crate::harness::gate::{Gate, Plan};
 use crate::harness::origin::Origin;
-use crate::harness::world::{API, SECRET};
+use crate::harness::world::{API, DESTINATIONS, SECRET};
 
 #[test]
 fn what_would_have_been_held_is_sent_without_the_credential_and_recorded() {
@@ -65,22 +66,76 @@ fn everything_else_is_enforced() {
 }
 
 #[test]
+fn addresses_and_kill_switches_are_enforced() {
+    let (origin, gate) = trying("2099-01-01T00:00:00Z");
+    let agent = gate.agent();
+    for (host, why) in [("169.254.169.254", "never dialled"), ("10.0.0.7", "not public")] {
+        let inside = agent.post(&format!("http://{host}/x"), "x");
+        assert_eq!((inside.status, inside.code().as_str()), (502, "upstream_failed"), "{host}");
+        assert!(inside.text_at("/detail").contains(why), "{}", inside.text());
+    }
+    let kill = |turn: &str, of: &[&str]| gate.succeeds(&[&["kill", turn, "--rationale", "wait"], of].concat());
+    for of in [&["--agent", "default"][..], &["--destination", "api.change"], &[]] {
+        kill("on", of);
+        let stopped = agent.post("https://api.example/change/7", "x");
+        assert_eq!((stopped.status, stopped.code().as_str()), (403, "kill_switch"), "{of:?}");
+        kill("off", of);
+    }
+    assert_eq!(origin.connections(), 0);
+    assert_eq!((agent.post("https://api.example/change/7", "x").status, origin.hits().len()), (200, 1));
+}
+
+#[test]
+fn operators_see_it_above_the_rules_for_as_long_as_it_lasts() {
+    let (_origin, gate) = trying("2099-01-01T00:00:00Z");
+    let said = "not enforced</span> <a href=\"/ui/policies#changes.yaml\">changes</a> until";
+    for page in ["destinations", "policies"] {
+        let shown = page_of(&gate, page);
+        assert_eq!(shown.matches("not enforced</span>").count(), 1, "{shown}");
+        assert!(shown.contains(said) && shown.contains("2099-01-01T00:00:00Z"), "{shown}");
+    }
+    let (_origin, gate) = trying("2026-01-01T00:00:00Z");
+    assert!(!page_of(&gate, "policies").contains("not enforced</span>"), "the date is over");
+}
+
+#[test]
 fn after_the_date_it_is_enforced_and_money_never_moves_this_way() {
     let (origin, gate) = trying("2026-01-01T00:00:00Z");
     assert_eq!(gate.agent().post("https://api.example/change/7", "hello").status, 202);
     assert_eq!(origin.connections(), 0);
 
-    let destinations = crate::harness::world::DESTINATIONS.replacen("effect: external_mutation", "effect: payment", 1);
+    let destinations = std::fs::read_to_string(gate.home().join("destinations.yaml")).unwrap();
+    let destinations = destinations.replacen("effect: external_mutation", "effect: payment", 1);
     gate.write("destinations.yaml", &destinations);
     gate.signal(Signal::SIGHUP);
     let refused = gate.wait_for("config.refused", |_| true);
     assert_eq!(refused["data"]["faults"][0]["code"], "shadow_payment", "{refused:#}");
 }
 
+/// A page of the operator door, as its admin gets it.
+fn page_of(gate: &Gate, name: &str) -> String {
+    let token = std::fs::read_to_string(gate.home().join("operator.token")).unwrap();
+    let answer = Connection::open(gate.operator).ask(&format!(
+        "GET /ui/{name} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\r\n",
+        gate.operator,
+        token.trim()
+    ));
+    assert_eq!(answer.status, 200, "{name}");
+    answer.text()
+}
+
 fn trying(until: &str) -> (Origin, Gate) {
     let origin = Origin::https(&[API]);
-    let changes =
-        format!("destinations: [api.change, api.wait]\nrequire_approval: always\nenforce: false\nuntil: {until}\n");
-    let gate = Plan::new().origin(API, &origin).file("policies/changes.yaml", &changes).start();
+    let changes = format!(
+        "destinations: [api.change, api.wait, inside, metadata]\nrequire_approval: always\nenforce: false\nuntil: {until}\n"
+    );
+    let inside = [("inside", "10.0.0.7"), ("metadata", "169.254.169.254")].map(|(key, host)| {
+        format!(
+            "  - {{ key: {key}, match: {{ host: {host}, methods: [POST], path: /** }}, schemes: [http], \
+             effect: external_mutation, policy: changes }}\n"
+        )
+    });
+    let plan = Plan::new().origin(API, &origin).file("policies/changes.yaml", &changes);
+    let gate = plan.file("destinations.yaml", &(DESTINATIONS.to_owned() + &inside.concat())).start();
     (origin, gate)
 }

@@ -10,6 +10,7 @@ use axum::extract::{Path, State as Shared};
 use axum::http::header;
 use axum::response::{IntoResponse, Redirect};
 use axum::routing::get;
+use jiff::Timestamp;
 use ledger::{Head, State};
 
 use super::card::{Card, Content};
@@ -54,8 +55,15 @@ struct AgentsPage {
 struct RulesPage {
     frame: Frame,
     title: &'static str,
+    tried: Vec<Tried>,
     destinations: Vec<Row>,
     files: Vec<RuleFile>,
+}
+
+/// A policy that is not enforced for the time being.
+struct Tried {
+    policy: String,
+    until: Timestamp,
 }
 
 /// A destination in short.
@@ -200,6 +208,7 @@ async fn destinations(
     shown(&RulesPage {
         frame: Frame::of(&gate, &operator, "destinations"),
         title: "Destinations",
+        tried: tried(&gate),
         destinations: destinations.collect(),
         files: files(&gate).into_iter().take(1).collect(),
     })
@@ -212,6 +221,7 @@ async fn policies(
     shown(&RulesPage {
         frame: Frame::of(&gate, &operator, "policies"),
         title: "Policies",
+        tried: tried(&gate),
         destinations: Vec::new(),
         files: files(&gate).into_iter().skip(1).collect(),
     })
@@ -233,6 +243,13 @@ async fn credentials(
         users: users(name),
     });
     shown(&CredentialsPage { frame: Frame::of(&gate, &operator, "credentials"), credentials: credentials.collect() })
+}
+
+/// The policies whose holds and denials are sent all the same.
+fn tried(gate: &Gate) -> Vec<Tried> {
+    let rulebook = gate.rulebook();
+    let tried = rulebook.rules.not_enforced(Timestamp::now());
+    tried.map(|(policy, until)| Tried { policy: policy.to_owned(), until }).collect()
 }
 
 /// The files in force, destinations first.
