@@ -32,6 +32,18 @@ fn the_starter_files_are_valid() {
     assert_cases_hold(&plan);
 }
 
+#[test]
+fn the_weights_of_risk_are_in_the_readme_as_they_are_in_the_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+    let (code, readme) = (read("policy/src/risk.rs"), read("README.md"));
+    let rows: Vec<&str> =
+        code.lines().filter_map(|line| line.strip_prefix("/// ")).filter(|row| row.starts_with("| ")).collect();
+    assert!(rows.len() >= 8, "{rows:?}");
+    let missing: Vec<_> = rows.iter().filter(|row| !readme.contains(*row)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
 /// The cases that are shipped with policies say what these do.
 fn assert_cases_hold(plan: &Plan) {
     let tested = plan.writ(&["policy", "test"]);
