@@ -154,7 +154,9 @@ fn each_call_of_a_batch_counts_and_what_is_held_counts_when_it_is_sent() {
         |id: usize| json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": format!("t{id}")}});
     assert_eq!(post(&agent, "/mcp", &(0..4).map(call).collect::<Value>()).status, 429);
     assert_eq!(post(&agent, "/mcp", &(0..3).map(call).collect::<Value>()).status, 200);
-    assert_eq!((post(&agent, "/mcp", &call(9)).status, origin.hits().len()), (429, 1));
+    let refused = post(&agent, "/mcp", &call(9));
+    assert_eq!((refused.status, refused.json()["id"].as_u64(), origin.hits().len()), (429, Some(9), 1));
+    assert_eq!(refused.text_at("/error/data/code"), "over_limit", "a client of MCP is told in JSON-RPC");
 
     let held: Vec<String> = (0..2).map(|of| post(&agent, "/held", &json!({"of": of})).text_at("/intentId")).collect();
     gate.approve(&held[0]);
@@ -229,7 +231,9 @@ fn a_kill_switch_stops_at_once_and_for_as_long_as_it_is_on() {
 
     // A key with calls stands for all of them; what nobody names goes on.
     gate.succeeds(&["kill", "on", "--destination", "mcp", "--rationale", "the tool is broken"]);
-    assert_eq!((post(&other, "/mcp", &call).status, refund(&other, "c").status), (403, 200));
+    let told = post(&other, "/mcp", &call);
+    assert_eq!((told.status, told.json()["id"].as_u64(), refund(&other, "c").status), (403, Some(1), 200));
+    assert_eq!(told.text_at("/error/data/code"), "kill_switch", "a client of MCP is told in JSON-RPC");
 
     let gate = gate.kill().start();
     let (agent, listed) = (gate.agent(), gate.succeeds(&["kill", "list"]));
