@@ -112,6 +112,7 @@ async fn govern(used: &Used, wish: &Wish, folder: &Folder) -> Result<u8> {
 /// Starts the program where it belongs, and stays until it has ended.
 async fn start(used: &Used, wish: &Wish, token: &str, folder: &Folder) -> Result<u8> {
     let home = &used.config.home;
+    let signals = catch()?;
     let withheld = Withheld::of(home)?.giving(&Rulebook::load(&used.config)?.credentials);
     let bundle =
         fs::read_to_string(home.bundle()).with_context(|| format!("cannot read `{}`", home.bundle().display()))?;
@@ -131,7 +132,7 @@ async fn start(used: &Used, wish: &Wish, token: &str, folder: &Folder) -> Result
         match confined(&plan, wish, environment(inside), folder).await {
             Ok((child, listener)) => {
                 tokio::spawn(lead_out(listener, gate));
-                return attend(child).await;
+                return attend(child, signals).await;
             }
             Err(error) if wish.isolation == Isolation::Required => return Err(error.context("not run")),
             Err(error) => warn(&format!("{error:#}")),
@@ -141,7 +142,7 @@ async fn start(used: &Used, wish: &Wish, token: &str, folder: &Folder) -> Result
     }
     let mut command = words(&wish.command)?;
     match command.env_clear().envs(environment(gate)).spawn() {
-        Ok(child) => attend(child).await,
+        Ok(child) => attend(child, signals).await,
         Err(error) => {
             cli::say_error(&format!("`{}` cannot be run: {error}", command.as_std().get_program().to_string_lossy()));
             Ok(confine::not_run(&error))
@@ -255,15 +256,20 @@ async fn lead_out(listener: TcpListener, gate: SocketAddr) {
     }
 }
 
-/// Passes signals on until the program has ended.
-async fn attend(mut child: Child) -> Result<u8> {
-    let target = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
-    let (caught, mut signals) = mpsc::unbounded_channel();
+/// Signals from now on. They are caught before the program is there: none may end the run in its place.
+fn catch() -> Result<mpsc::UnboundedReceiver<Signal>> {
+    let (caught, signals) = mpsc::unbounded_channel();
     for which in PASSED {
         let mut stream = signal(SignalKind::from_raw(*which as i32))?;
         let caught = caught.clone();
         tokio::spawn(async move { while stream.recv().await.is_some() && caught.send(*which).is_ok() {} });
     }
+    Ok(signals)
+}
+
+/// Passes signals on until the program has ended.
+async fn attend(mut child: Child, mut signals: mpsc::UnboundedReceiver<Signal>) -> Result<u8> {
+    let target = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     loop {
         tokio::select! {
             ended = child.wait() => return Ok(ended.map_or(CANNOT, confine::code)),
