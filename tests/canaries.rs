@@ -8,10 +8,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use serde_json::Value;
 use writ::scrub::Needles;
 
 use crate::harness::agent::{Agent, Connection, Response};
-use crate::harness::gate::{Gate, Plan};
+use crate::harness::gate::{Gate, PATIENCE, Plan, within};
 use crate::harness::origin::{Origin, Reply};
 use crate::harness::trace::skip;
 use crate::harness::world::{self, API};
@@ -22,13 +23,15 @@ type Sinks = BTreeMap<String, Vec<u8>>;
 #[test]
 fn k01_k02_no_secret_is_in_any_sink_after_a_full_run_at_trace_level() {
     let (api, login) = (api(), login());
-    let gate = plan(&api, &login).start();
+    let (slack, elsewhere) = (Origin::https(&[SLACK]), Origin::plain());
+    let gate = telling(plan(&api, &login), &slack, &elsewhere).start();
     let mut sinks = Sinks::new();
     for (name, _) in SHAPES {
         asked(&gate, name, &mut sinks);
     }
     refused(&gate, &mut sinks);
     commanded(&gate, &mut sinks);
+    all_is_told(&gate);
     let (agent, operator) = (token(&gate, "agent-default.token"), token(&gate, "operator.token"));
     let home = gate.home();
     // As the process ends, and not only as it runs.
@@ -36,9 +39,8 @@ fn k01_k02_no_secret_is_in_any_sink_after_a_full_run_at_trace_level() {
     sinks.insert("stderr".to_owned(), plan.log().into_bytes());
     sinks.insert("stdout".to_owned(), fs::read(home.with_file_name("out")).unwrap());
     read_files(&home, &mut sinks);
-    for name in
-        ["stderr", "data/events", "data/ledger", "data/sealed", "all.zip unpacked", "echo bearer", "cut", "tail"]
-    {
+    read_deliveries(&slack, &elsewhere, &mut sinks);
+    for name in KINDS {
         assert!(
             sinks.iter().any(|(sink, found)| sink.contains(name) && !found.is_empty()),
             "{name}: {:?}",
@@ -143,7 +145,11 @@ fn commanded(gate: &Gate, sinks: &mut Sinks) {
         sinks.insert(command.join(" "), format!("{:?}", gate.writ(command)).into_bytes());
     }
     let token = fs::read_to_string(gate.home().join("operator.token")).unwrap();
-    for page in ["/metrics", "/v1/events", "/v1/intents"] {
+    let (run, intent) =
+        (page_of(gate, "action.executed", "correlation_id"), page_of(gate, "approval.granted", "intent_id"));
+    let about =
+        [format!("/ui/runs/{run}"), format!("/ui/approvals/{intent}"), format!("/v1/capsule?correlation={run}")];
+    for page in PAGES.iter().copied().chain(about.iter().map(String::as_str)) {
         let (host, token) = (gate.operator, token.trim());
         let ask = format!("GET {page} HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {token}\r\n\r\n");
         let answer = Connection::open(gate.operator).ask(&ask);
@@ -154,6 +160,32 @@ fn commanded(gate: &Gate, sinks: &mut Sinks) {
                   sys.stdout.buffer.write(zipfile.ZipFile(sys.argv[1]).read(each))";
     let unpacked = Command::new("python3").args(["-c", unpack]).arg(&bundle).output().unwrap();
     sinks.insert("all.zip unpacked".to_owned(), unpacked.stdout);
+}
+
+/// The newest event of this type, by the id that pages know it by.
+fn page_of(gate: &Gate, kind: &str, id: &str) -> String {
+    gate.events_called(kind).last().unwrap()[id].as_str().unwrap().to_owned()
+}
+
+/// Waits until both channels have told of everything: what is not told yet would not be searched.
+fn all_is_told(gate: &Gate) {
+    let failed = gate.events_called("action.failed").last().unwrap()["seq"].as_u64();
+    for channel in ["ops", "pager"] {
+        let file = gate.home().join(format!("data/notifications/{channel}.json"));
+        let told = || serde_json::from_str::<Value>(&fs::read_to_string(&file).ok()?).ok()?["seq"].as_u64();
+        let is_told = within(PATIENCE, || (told() >= failed).then_some(()));
+        assert!(is_told.is_some(), "{channel}: {:?} of {failed:?}\n{}", told(), gate.log());
+    }
+}
+
+/// What left the gate for others than the upstream.
+fn read_deliveries(slack: &Origin, elsewhere: &Origin, sinks: &mut Sinks) {
+    // The URL of the channel is the credential, and stands in the request line alone.
+    let to_slack: Vec<u8> = slack.hits().into_iter().flat_map(|hit| hit.body).collect();
+    sinks.insert("told: slack".to_owned(), to_slack);
+    for hit in elsewhere.hits() {
+        sinks.entry(format!("told: {}", hit.target)).or_default().extend([hit.raw, hit.body].concat());
+    }
 }
 
 fn ask(agent: &Agent, method: &str, name: &str, last: &str) -> Response {
@@ -190,6 +222,22 @@ fn plan(api: &Origin, login: &Origin) -> Plan {
     let plan = plan.file("policies/sends.yaml", &policy("send", "never"));
     let plan = plan.file("policies/changes.yaml", &policy("change", "always"));
     plan.file("credentials.yaml", &credentials).file("destinations.yaml", &destinations)
+}
+
+/// With everyone a gate can tell of what it does: channels that ask for all there is, a collector, a copy of checkpoints.
+fn telling(plan: Plan, slack: &Origin, elsewhere: &Origin) -> Plan {
+    let (home, at) = (plan.home(), format!("http://127.0.0.1:{}", elsewhere.port()));
+    let file = |name: &str| home.join(name).display().to_string();
+    let (url, key, copy) = (file("slack.key"), file("hook.key"), file("checkpoint"));
+    plan.origin(SLACK, slack)
+        .file("slack.key", &format!("https://{SLACK}/services/{}", MORE[3]))
+        .file("hook.key", MORE[4])
+        .section(&format!(
+            "notifications:\n  channels:\n    ops: {{ slack: 'file://{url}', payload: true }}\n    \
+             pager: {{ webhook: '{at}/hook', key: 'file://{key}', payload: true, addresses: [127.0.0.1/32] }}\n"
+        ))
+        .section(&format!("telemetry: {{ traces: '{at}/v1/traces' }}\n"))
+        .section(&format!("witnesses: [{{ post: '{at}/checkpoints' }}, {{ file: '{copy}' }}]\n"))
 }
 
 /// Sends every secret back, in the head and in the body.
@@ -272,9 +320,52 @@ const SHAPES: &[(&str, &str)] = &[
     ("sigv4", "{ sigv4: { region: eu-central-1, service: s3, access_key_id: AKIDEXAMPLE } }"),
 ];
 
-/// The second line of a secret that is unfit, an access token, a refresh token.
-const MORE: &[&str] =
-    &["canary-line-wJalrXUtnFEMIbPxRfiCY", "canary-access-wJalrXUtnFEMIbPxRfi", "canary-newer-wJalrXUtnFEMIbPxRfiCY"];
+/// The second line of a secret that is unfit, an access token, a refresh token, what the URL of a channel ends with, the
+/// key that another channel signs with.
+const MORE: &[&str] = &[
+    "canary-line-wJalrXUtnFEMIbPxRfiCY",
+    "canary-access-wJalrXUtnFEMIbPxRfi",
+    "canary-newer-wJalrXUtnFEMIbPxRfiCY",
+    "canary-channel-wJalrXUtnFEMIbPxRfiCY",
+    "canary-signing-wJalrXUtnFEMIbPxRfiCY",
+];
+
+/// Sinks that must be there, and hold something: a search of nothing finds nothing.
+const KINDS: &[&str] = &[
+    "stderr",
+    "data/events",
+    "data/ledger",
+    "data/sealed",
+    "home/checkpoint",
+    "all.zip unpacked",
+    "echo bearer",
+    "cut",
+    "tail",
+    "/metrics",
+    "/ui/runs/",
+    "told: slack",
+    "told: /hook",
+    "told: /v1/traces",
+    "told: /checkpoints",
+];
+
+/// What operators look at.
+const PAGES: &[&str] = &[
+    "/metrics",
+    "/v1/events",
+    "/v1/intents",
+    "/v1/status",
+    "/v1/checkpoint",
+    "/ui/approvals",
+    "/ui/runs",
+    "/ui/destinations",
+    "/ui/policies",
+    "/ui/credentials",
+    "/ui/agents",
+    "/ui/ledger",
+];
+
+const SLACK: &str = "hooks.slack.example";
 
 const EXECUTIONS: usize = 50;
 
