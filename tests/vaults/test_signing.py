@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3
 import pytest
+import requests
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
@@ -80,6 +81,27 @@ def test_a_stream_of_unknown_content_is_signed_anew(s3: Any) -> None:
     assert s3.get_object(Bucket="plain", Key="stream", Range="bytes=256-511")["Body"].read() == CONTENT[256:512]
     listed = s3.list_objects_v2(Bucket="plain", Prefix="stre", MaxKeys=7)
     assert [each["Key"] for each in listed["Contents"]] == ["stream"]
+
+
+def test_signed_chunks_are_taken_off_and_their_content_is_signed_anew(gate: Gate, s3: Any) -> None:
+    """As SDKs for Java and Go upload: each chunk has a signature, which only the agent's own keys could make."""
+    chunks = [CONTENT[:65_536], CONTENT[65_536:], b""]
+    body = b"".join(b"%x;chunk-signature=%064x\r\n%b\r\n" % (len(chunk), 7, chunk) for chunk in chunks)
+    own = "AWS4-HMAC-SHA256 Credential=AKIAOWN/20261120/eu-central-1/s3/aws4_request, SignedHeaders=host, Signature=00"
+    headers = {
+        "authorization": own,
+        "content-encoding": "aws-chunked",
+        "x-amz-content-sha256": "STREAMING-AWS4-HMAC-SHA256-PAYLOAD",
+        "x-amz-date": "20261120T000000Z",
+        "x-amz-decoded-content-length": str(len(CONTENT)),
+    }
+    ask = {"headers": headers, "proxies": {"https": gate.proxy}, "verify": gate.roots, "timeout": 30}
+    put = requests.put(f"https://{API}/plain/chunks", data=body, **ask)
+    assert put.status_code == 200, put.text
+    got = s3.get_object(Bucket="plain", Key="chunks")
+    assert (got["Body"].read(), got.get("ContentEncoding")) == (CONTENT, None)
+    headers["x-amz-decoded-content-length"] = "7"
+    assert requests.put(f"https://{API}/plain/chunks", data=body, **ask).status_code == 400
 
 
 def test_the_signature_is_checked(moto: Moto, s3: Any) -> None:
