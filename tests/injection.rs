@@ -140,8 +140,8 @@ fn openssl_hmac(message: &[u8]) -> String {
 
 #[rustfmt::skip]
 const SHAPES: &[Shape] = &[
-    Shape { inject: "{ bearer: '{secret}' }", target: "/send/x", headers: &[("Authorization", "own"), ("AUTHORIZATION", "own2"), ("x-api-key", "own")], body: "b", head: &["POST /send/x HTTP/1.1", "authorization: Bearer sk_canary_8141"], sent: "b" },
-    Shape { inject: "{ header: { name: X-Key, value: 'k={secret};v=1' } }", target: "/send/x?access_token=own", headers: &[("X-KEY", "own"), ("x-key", "own")], body: "b", head: &["POST /send/x HTTP/1.1", "x-key: k=sk_canary_8141;v=1"], sent: "b" },
+    Shape { inject: "{ bearer: '{secret}' }", target: "/send/x", headers: &[("Authorization", "own"), ("AUTHORIZATION", "own2"), ("x-api-key", "own"), ("X.Api.Key", "own"), ("x-auth!token", "own")], body: "b", head: &["POST /send/x HTTP/1.1", "authorization: Bearer sk_canary_8141"], sent: "b" },
+    Shape { inject: "{ header: { name: X-Key, value: 'k={secret};v=1' } }", target: "/send/x?access_token=own", headers: &[("X-KEY", "own"), ("x-key", "own"), ("X~Key", "own")], body: "b", head: &["POST /send/x HTTP/1.1", "x-key: k=sk_canary_8141;v=1"], sent: "b" },
     Shape { inject: "{ basic: { user: 'team-{secret}', password: x } }", target: "/send/x", headers: &[("authorization", "Basic b3duOm93bg==")], body: "b", head: &["authorization: Basic dGVhbS1za19jYW5hcnlfODE0MTp4"], sent: "b" },
     Shape { inject: "{ basic: { user: team, password: '{secret}' } }", target: "/send/x", headers: &[], body: "b", head: &["authorization: Basic dGVhbTpza19jYW5hcnlfODE0MQ=="], sent: "b" },
     Shape { inject: "{ cookie: { name: sid } }", target: "/send/x", headers: &[("cookie", "sid=own; a=own"), ("Cookie", "SID=own")], body: "b", head: &["cookie: sid=sk_canary_8141"], sent: "b" },

@@ -95,6 +95,8 @@ fn lines() -> Vec<Case> {
         "Host_: {N}",
         "content_length: 0",
         "Proxy_Authorization: x",
+        "X_Api_Key: x",
+        "X-Auth_Token: x",
     ];
     let underscores = underscores.iter().map(|line| ("A09", format!("{line}\r\n")));
     let folds = [

@@ -261,6 +261,10 @@ const NAMES: &[&str] = &[
     "tr\u{e9}",
     "a_b",
     "_",
+    // Servers that make variables of headers read these as credentials.
+    "x_api_key",
+    "x-auth_token",
+    "proxy_authorization",
     "(x)",
     "host:",
     "foo ",

@@ -20,7 +20,7 @@ pub(super) fn remove(credential: &Credential, facts: &mut Facts) -> Result<(), R
     if shape.travels() && !credential.ranges && facts.headers.iter().any(|(name, _)| name == "range") {
         return Err(Refusal::RangeRefused);
     }
-    facts.headers.retain(|(name, _)| !CREDENTIAL_HEADERS.contains(&name.as_str()) && !is_set_by(shape, name));
+    facts.headers.retain(|(name, _)| !is_any_of(CREDENTIAL_HEADERS, name) && !is_set_by(shape, name));
     if let Some(query) = facts.query.take() {
         facts.query = without_credentials(shape, &query);
     }
@@ -48,7 +48,7 @@ fn make_room(slot: &Slot, facts: &mut Facts) -> Result<(), Refusal> {
 
 /// Whether the request has a credential of the agent's besides cookies, which are no keys.
 pub(super) fn has_credentials(shape: &Shape, facts: &Facts) -> bool {
-    let is_key = |name: &str| CREDENTIAL_HEADERS.contains(&name) && !name.starts_with("cookie");
+    let is_key = |name: &str| is_any_of(CREDENTIAL_HEADERS, name) && !name.starts_with("cookie");
     let query = facts.query.as_deref();
     facts.headers.iter().any(|(name, _)| is_key(name) || is_set_by(shape, name))
         || query.is_some_and(|query| without_credentials(shape, query).as_deref() != Some(query))
@@ -57,11 +57,22 @@ pub(super) fn has_credentials(shape: &Shape, facts: &Facts) -> bool {
 /// Whether the shape sets this header.
 fn is_set_by(shape: &Shape, name: &str) -> bool {
     match shape {
-        Shape::Fill(Slot::Header { name: own, .. }) => own == name,
-        Shape::Hmac(hmac) => hmac.headers.contains_key(name),
-        Shape::SigV4(_) => AWS_HEADERS.contains(&name),
+        Shape::Fill(Slot::Header { name: own, .. }) => is_read_as(name, own),
+        Shape::Hmac(hmac) => hmac.headers.keys().any(|own| is_read_as(name, own)),
+        Shape::SigV4(_) => is_any_of(AWS_HEADERS, name),
         Shape::Certificate(_) | Shape::Fill(_) | Shape::OAuth2(_) => false,
     }
+}
+
+fn is_any_of(known: &[&str], name: &str) -> bool {
+    known.iter().any(|known| is_read_as(name, known))
+}
+
+/// Whether a server may take one header name for the other: where they become variables (RFC 3875 section 4.1.18), some
+/// turn all that is neither letter nor digit into one character.
+fn is_read_as(given: &str, known: &str) -> bool {
+    let same = |(one, other): (u8, u8)| one == other || !one.is_ascii_alphanumeric() && !other.is_ascii_alphanumeric();
+    given.len() == known.len() && given.bytes().zip(known.bytes()).all(same)
 }
 
 /// The query without parameters that name a credential, however they are escaped.
@@ -163,10 +174,20 @@ mod tests {
         let mut request = facts(
             "/a",
             Some("a=1&KEY=x&k%65y=y&keys=2&%41ccess_token=mine&key&api%5Fkey=3"),
-            &["authorization", "authorization", "x-api-key", "cookie", "x-mine", "accept"],
+            &[
+                "authorization",
+                "authorization",
+                "x-api-key",
+                "x.api!key",
+                "cookie",
+                "x-mine",
+                "x+mine",
+                "accept",
+                "x-mines",
+            ],
         );
         remove(&credential("{ header: { name: X-Mine } }"), &mut request).unwrap();
-        assert_eq!(request.headers, [("accept".to_owned(), "v".to_owned())]);
+        assert_eq!(request.headers, ["accept", "x-mines"].map(|name| (name.to_owned(), "v".to_owned())));
         assert_eq!(request.query.as_deref(), Some("a=1&KEY=x&k%65y=y&keys=2&key"));
         remove(&credential("{ query: { name: key } }"), &mut request).unwrap();
         assert_eq!(request.query.as_deref(), Some("a=1&keys=2"));
