@@ -17,25 +17,20 @@ use vault::Vault;
 
 use crate::access_tokens::Tokens;
 use crate::config::Config;
-use crate::downtime;
-use crate::enrol;
 use crate::flood::Refusals;
 use crate::health::Vaults;
-use crate::hold;
 use crate::limits::Limits;
-use crate::listen;
 use crate::metrics::{Metrics, Stage};
 use crate::mint::Mint;
 use crate::neighbour::Neighbours;
 use crate::orders::{self, Signer};
-use crate::parked;
 use crate::pool::Pool;
 use crate::principal::Principals;
 use crate::record::{self, Trace};
 use crate::rulebook::{Rulebook, Traces};
 use crate::shares::Shares;
 use crate::span::Spans;
-use crate::witness;
+use crate::{downtime, enrol, hold, listen, parked, witness};
 
 /// Everything a request needs. One for the process; shared by all doors.
 #[derive(Debug)]
