@@ -11,13 +11,16 @@ use jiff::Timestamp;
 use policy::{Authority, Body, Decision, Facts, Rules, Scheme, Source};
 
 /// Ten rules, one of them about content, for a JSON body of 1 KiB; then the same among 1,000 destinations, whose
-/// policies have 1,000 rules together.
+/// policies have 1,000 rules together, each of a host of its own or all of one.
 fn decide(bench: &mut Criterion) {
-    for (name, destinations, policies) in
-        [("10 rules", 1, 1), ("1000 destinations and 1000 rules", DESTINATIONS, DESTINATIONS / RULES)]
-    {
-        let rules = rules(destinations, policies);
-        let facts = facts(destinations / 2);
+    let many = DESTINATIONS / RULES;
+    for (name, destinations, policies, hosts) in [
+        ("10 rules", 1, 1, 1),
+        ("1000 destinations and 1000 rules", DESTINATIONS, many, DESTINATIONS),
+        ("1000 destinations of one host and 1000 rules", DESTINATIONS, many, 1),
+    ] {
+        let rules = rules(destinations, policies, hosts);
+        let facts = facts(destinations / 2, hosts);
         assert!(matches!(rules.decide(&facts, Timestamp::UNIX_EPOCH), Decision::Allow(_)), "{name}: not allowed");
         bench.bench_function(name, |bencher| {
             bencher.iter(|| rules.decide(black_box(&facts), Timestamp::UNIX_EPOCH));
@@ -25,14 +28,14 @@ fn decide(bench: &mut Criterion) {
     }
 }
 
-fn rules(destinations: usize, policies: usize) -> Rules {
+fn rules(destinations: usize, policies: usize, hosts: usize) -> Rules {
     let mut list = "destinations:\n".to_owned();
     for number in 0..destinations {
-        let policy = number % policies;
+        let (policy, host) = (number % policies, number % hosts);
         // Writing to a string cannot fail.
         let _ = writeln!(
             list,
-            "  - {{key: d{number}, match: {{host: h{number}.example.com, methods: [POST], path: /v1/items}}, \
+            "  - {{key: d{number}, match: {{host: h{host}.example.com, methods: [POST], path: /v1/items{number}}}, \
              effect: write, policy: p{policy}, measure: {{amount: 'json:/amount'}}}}"
         );
     }
@@ -40,7 +43,8 @@ fn rules(destinations: usize, policies: usize) -> Rules {
     Rules::load(&source(list), &policies, Some(&BTreeSet::new()), None).unwrap_or_else(|errors| panic!("{errors:?}"))
 }
 
-fn facts(host: usize) -> Facts {
+fn facts(number: usize, hosts: usize) -> Facts {
+    let host = number % hosts;
     let authority = Authority::parse(Scheme::Https, &format!("h{host}.example.com"));
     let headers = [("accept", "*/*"), ("content-type", "application/json"), ("user-agent", "bench/1.0")];
     let words = "the order of last week is complete and can be sent to its new address ".repeat(14);
@@ -49,7 +53,7 @@ fn facts(host: usize) -> Facts {
         agent: "crm".to_owned(),
         method: "POST".to_owned(),
         authority: authority.unwrap_or_else(|error| panic!("{error}")),
-        path: "/v1/items".to_owned(),
+        path: format!("/v1/items{number}"),
         query: None,
         headers: headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
         body: Body::new(body.into()),

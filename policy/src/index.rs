@@ -1,21 +1,34 @@
 //! Finds the destination that a request is for: the most specific one.
 //!
 //! Two destinations that could claim one request with equal right are a load error, so a lookup has one answer and the
-//! order of the file never matters.
+//! order of the file never matters. What a lookup costs grows with the labels of the host and the segments of the path,
+//! not with the number of destinations.
 
 use std::collections::HashMap;
+use std::str::Split;
 
 use crate::authority::Authority;
 use crate::destination::{Destination, LIST, Pattern};
 use crate::fault::{Code, Faults};
-use crate::pattern::HostPattern;
+use crate::pattern::{HostPattern, Segment};
 use crate::yaml::Step;
 
 /// Finds destinations by host, then the most specific pattern first.
 #[derive(Debug, Default)]
 pub(crate) struct Index {
-    exact: HashMap<String, Vec<Candidate>>,
-    under: HashMap<String, Vec<Candidate>>,
+    exact: HashMap<String, Paths>,
+    under: HashMap<String, Paths>,
+}
+
+/// The patterns of one host, by what their paths begin with.
+#[derive(Debug, Default)]
+struct Paths {
+    literal: HashMap<String, Paths>,
+    one: Option<Box<Paths>>,
+    /// Those that end here.
+    here: Vec<Candidate>,
+    /// Those that mean any rest.
+    rest: Vec<Candidate>,
 }
 
 #[derive(Debug)]
@@ -38,12 +51,8 @@ impl Index {
                     HostPattern::Under(host) => (&mut index.under, host),
                 };
                 let candidate = Candidate { pattern: pattern.clone(), destination: place };
-                map.entry(host.as_str().to_owned()).or_default().push(candidate);
+                map.entry(host.as_str().to_owned()).or_default().add(candidate);
             }
-        }
-        for candidates in index.exact.values_mut().chain(index.under.values_mut()) {
-            candidates
-                .sort_by_cached_key(|candidate| (candidate.pattern.path.rank(), candidate.pattern.methods.is_none()));
         }
         index
     }
@@ -58,12 +67,50 @@ impl Index {
     ) -> Option<&'a Destination> {
         let host = authority.host().as_str();
         let parents = std::iter::successors(parent(host), |name| parent(name));
-        let candidates = self.exact.get(host).into_iter().chain(parents.filter_map(|name| self.under.get(name)));
-        candidates
-            .flatten()
-            .filter(|candidate| candidate.pattern.accepts(method, path))
-            .filter_map(|candidate| destinations.get(candidate.destination))
-            .find(|destination| destination.is_open_to(authority))
+        let mut hosts = self.exact.get(host).into_iter().chain(parents.filter_map(|name| self.under.get(name)));
+        let segments = path.strip_prefix('/')?.split('/');
+        hosts.find_map(|paths| {
+            paths.find(segments.clone(), &|candidate| {
+                let accepted = candidate.pattern.accepts(method, path);
+                destinations
+                    .get(candidate.destination)
+                    .filter(|destination| accepted && destination.is_open_to(authority))
+            })
+        })
+    }
+}
+
+// === impl Paths ===
+
+impl Paths {
+    fn add(&mut self, candidate: Candidate) {
+        let mut node = self;
+        let mut any_rest = false;
+        for segment in candidate.pattern.path.segments() {
+            node = match segment {
+                Segment::Literal(text) => node.literal.entry(text.clone()).or_default(),
+                Segment::One => node.one.get_or_insert_default(),
+                Segment::Rest => {
+                    any_rest = true;
+                    node
+                }
+            };
+        }
+        let list = if any_rest { &mut node.rest } else { &mut node.here };
+        list.push(candidate);
+        list.sort_by_key(|candidate| candidate.pattern.methods.is_none());
+    }
+
+    /// What `look` finds first among the patterns that may mean the segments, the most specific first.
+    fn find<T>(&self, mut segments: Split<'_, char>, look: &impl Fn(&Candidate) -> Option<T>) -> Option<T> {
+        let deeper = match segments.next() {
+            None => self.here.iter().find_map(look),
+            Some(segment) => {
+                let literal = self.literal.get(segment).and_then(|paths| paths.find(segments.clone(), look));
+                literal.or_else(|| self.one.as_ref()?.find(segments, look))
+            }
+        };
+        deeper.or_else(|| self.rest.iter().find_map(look))
     }
 }
 

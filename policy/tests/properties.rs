@@ -156,6 +156,21 @@ prop_compose! {
     }
 }
 
+/// How well a pattern of paths fits: for each segment 0 if it is named, 1 for `*`, 2 for the rest; none if it does not.
+fn fit(pattern: &str, path: &str) -> Option<Vec<u8>> {
+    let (mut widths, mut given) = (Vec::new(), path.split('/'));
+    for segment in pattern.split('/') {
+        let width = match (segment, given.next()) {
+            ("**", _) => return Some([widths, vec![2]].concat()),
+            ("*", Some(text)) if !text.is_empty() => 1,
+            (literal, Some(text)) if literal == text => 0,
+            _ => return None,
+        };
+        widths.push(width);
+    }
+    given.next().is_none().then_some(widths)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_500, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -230,6 +245,22 @@ proptest! {
     #[test]
     fn a_manifest_never_loosens(facts in requests()) {
         prop_assert!(decide(&BOUNDED, &facts).verdict() >= decide(&FULL, &facts).verdict());
+    }
+
+    #[test]
+    fn the_most_specific_destination_is_found(
+        patterns in proptest::collection::btree_set(r"(/(a|b|\*)){0,3}(/|/\*\*|/a)", 1..12),
+        path in "(/[abc]){0,4}(/|/a)",
+    ) {
+        let patterns: Vec<String> = patterns.into_iter().collect();
+        let entry = |(at, path)| format!("  - {{key: d{at}, match: {{host: api.example.com, path: '{path}'}}, effect: read, policy: busy}}\n");
+        let list = format!("destinations:\n{}", patterns.iter().enumerate().map(entry).collect::<String>());
+        let source = |text: &str| Source { name: "any.yaml".to_owned(), text: text.to_owned() };
+        let policies = [("busy".to_owned(), source("description: any\n"))];
+        let rules = Rules::load(&source(&list), &policies, Some(&BTreeSet::new()), None).unwrap();
+        let fits = patterns.iter().enumerate().filter_map(|(at, pattern)| Some((fit(pattern, &path)?, format!("d{at}"))));
+        let found = decide(&rules, &Facts { path: path.clone(), ..call("") }).basis().destination.clone();
+        prop_assert_eq!(found, fits.min().map(|(_, key)| key), "{} among {:?}", path, patterns);
     }
 
     #[test]
