@@ -143,8 +143,11 @@ fn f17_parts_of_a_reply_are_not_given_out_where_the_secret_could_be_in_them() {
     let answer = part(&gate);
     assert_eq!((answer.status, answer.code().as_str(), origin.connections()), (403, "range_refused", 0));
     assert_eq!(gate.events_of(&answer.correlation())[0]["type"], "request.refused");
+    // A session token travels beside the signature that its key makes.
+    let gate = self::gate(&origin, &SIGV4.replacen(" }", ", session_token: 'file:///nowhere' }", 1));
+    assert_eq!((part(&gate).code().as_str(), origin.connections()), ("range_refused", 0));
     // Where the operator allows it, and where no secret travels.
-    for inject in ["{ bearer: '{secret}' }\n    ranges: true", HMAC] {
+    for inject in ["{ bearer: '{secret}' }\n    ranges: true", HMAC, SIGV4] {
         let gate = self::gate(&origin, inject);
         assert_eq!(part(&gate).status, 200, "{inject}");
         assert_eq!(origin.hits().last().unwrap().header("range"), Some("bytes=0-9"));
@@ -290,7 +293,9 @@ type Encode = fn(&[u8]) -> Vec<u8>;
 const CODINGS: [(&str, Encode); 5] =
     [("identity", identity), ("gzip", gzip), ("deflate", deflate), ("br", brotli), ("zstd", zstd)];
 
-/// The secret is a key that stays here.
+/// The secret is a key that stays here, and so it is in the next.
 const HMAC: &str = "{ hmac: { over: '{body}', headers: { x-sign: '{signature}' } } }";
+
+const SIGV4: &str = "{ sigv4: { region: eu-central-1, service: s3, access_key_id: AKIDEXAMPLE } }";
 
 const SECRET: &str = "sk_live_4eC39HqLyjWDarjtT1zdp7dc";

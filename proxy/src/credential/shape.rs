@@ -67,7 +67,9 @@ impl Shape {
     pub fn travels(&self) -> bool {
         match self {
             Shape::Fill(_) | Shape::OAuth2(_) => true,
-            Shape::Certificate(_) | Shape::Hmac(_) | Shape::SigV4(_) => false,
+            // Beside the signature.
+            Shape::SigV4(sigv4) => sigv4.session_token.is_some(),
+            Shape::Certificate(_) | Shape::Hmac(_) => false,
         }
     }
 
