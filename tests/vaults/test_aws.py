@@ -8,7 +8,7 @@ import pytest
 
 from aws import REGION, Moto
 from broken import Broken
-from certificates import Certificates
+from certificates import Certificates, write_certificates
 from conftest import Start
 from gate import Gate, write
 from origin import Origin
@@ -25,6 +25,7 @@ MISSING = {
     "no-key": ("aws-sm://apis/stripe#nothing", 502, "credential_field_missing"),
     "no-object": ("aws-sm://plain#key", 502, "credential_field_missing"),
     "number": ("aws-sm://apis/stripe#number", 502, "credential_not_text"),
+    "empty": ("aws-sm://apis/stripe#empty", 502, "credential_empty"),
     "lines": ("aws-sm://lines", 502, "credential_unfit"),
 }
 
@@ -53,7 +54,7 @@ def moto(folder: Path) -> Iterator[Moto]:
 @pytest.fixture(scope="module")
 def gate(start: Start, moto: Moto) -> Gate:
     old = moto.create("apis/stripe", json.dumps({"key": "sk_old_CANARY", "number": 7}))
-    moto.change("apis/stripe", json.dumps({"key": "sk_new_CANARY", "number": 7}))
+    moto.change("apis/stripe", json.dumps({"key": "sk_new_CANARY", "number": 7, "empty": ""}))
     plain = moto.create("plain", "sk_plain_CANARY")
     moto.create("bytes", b"sk_bytes_CANARY")
     moto.create("lines", "a\nb_CANARY")
@@ -138,3 +139,18 @@ def test_n13_what_answers_in_awss_place_gets_nothing_sent(crooked: Gate, origin:
     assert origin.hits(fault) == []
     assert crooked.outcome(answer.correlation)["data"]["sent"] is False
     crooked.assert_silent("CANARY")
+
+
+def test_n13_a_stranger_in_awss_place_is_sent_nothing(
+    start: Start, folder: Path, origin: Origin, certificates: Certificates
+) -> None:
+    broken = Broken(certificates)
+    others = folder / "others"
+    others.mkdir()
+    settings = {"region": REGION, "endpoint": broken.address, "roots": str(write_certificates(others, ["localhost"]).roots)}
+    gate = start({"main": {"aws": settings}}, {"stranger": "aws-sm://good"}, **KEYS)
+    answer = gate.get("stranger")
+    assert (answer.status, answer.code) == (502, "credential_untrusted")
+    assert (broken.asked, origin.hits("stranger"), gate.outcome(answer.correlation)["data"]["sent"]) == ([], [], False)
+    gate.assert_silent("CANARY")
+    broken.close()
