@@ -36,6 +36,7 @@ const REFUNDS: &str = "require_profile: payment.refund.v1
 auto_approve_under: { amount: 50 }
 require_approvals: 2
 approvers: [finance]
+dlp: { rules: [jwt], action: observe }
 ";
 
 #[test]
@@ -95,9 +96,16 @@ fn a_profile_is_measured_and_summed_up_for_the_reviewer_and_only_there() {
     let opened = gate.event("decision.approval_required", &held.correlation());
     assert_eq!(opened["data"]["profile"], "payment.refund.v1");
     assert_eq!(opened["data"]["measured"]["amount"], "51");
+    assert_eq!(opened["data"]["risk"], json!({"score": 35, "level": "medium", "parts": {"effect": 35}}));
+    assert_eq!(opened["data"]["dlp_hash"].as_str().map(str::len), Some(64), "which data was looked for");
     assert!(!opened.to_string().contains("pay_secret_7"), "a parameter's value is on the ledger");
     let shown = gate.succeeds(&["intents", "show", &held.text_at("/error/data/intentId")]);
     assert!(!shown.contains("pay_secret_7"));
+    let card = format!("approvals/{}", held.text_at("/error/data/intentId"));
+    let summary = "<p class=\"summary\">refund 51 of payment pay_secret_7</p>";
+    let viewer = gate.add_operator("vic", "viewer");
+    assert!(gate.page(&gate.admin(), &card).contains(summary));
+    assert!(!gate.page(&viewer, &card).contains("pay_secret_7"), "it repeats the body, which viewers do not see");
     assert_eq!(origin.connections(), 0);
 }
 

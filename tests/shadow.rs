@@ -3,7 +3,6 @@
 
 use nix::sys::signal::Signal;
 
-use crate::harness::connection::Connection;
 use crate::harness::gate::{Gate, Plan};
 use crate::harness::origin::Origin;
 use crate::harness::world::{API, DESTINATIONS, SECRET};
@@ -88,14 +87,15 @@ fn addresses_and_kill_switches_are_enforced() {
 #[test]
 fn operators_see_it_above_the_rules_for_as_long_as_it_lasts() {
     let (_origin, gate) = trying("2099-01-01T00:00:00Z");
+    let admin = gate.admin();
     let said = "not enforced</span> <a href=\"/ui/policies#changes.yaml\">changes</a> until";
     for page in ["destinations", "policies"] {
-        let shown = page_of(&gate, page);
+        let shown = gate.page(&admin, page);
         assert_eq!(shown.matches("not enforced</span>").count(), 1, "{shown}");
         assert!(shown.contains(said) && shown.contains("2099-01-01T00:00:00Z"), "{shown}");
     }
     let (_origin, gate) = trying("2026-01-01T00:00:00Z");
-    assert!(!page_of(&gate, "policies").contains("not enforced</span>"), "the date is over");
+    assert!(!gate.page(&gate.admin(), "policies").contains("not enforced</span>"), "the date is over");
 }
 
 #[test]
@@ -110,18 +110,6 @@ fn after_the_date_it_is_enforced_and_money_never_moves_this_way() {
     gate.signal(Signal::SIGHUP);
     let refused = gate.wait_for("config.refused", |_| true);
     assert_eq!(refused["data"]["faults"][0]["code"], "shadow_payment", "{refused:#}");
-}
-
-/// A page of the operator door, as its admin gets it.
-fn page_of(gate: &Gate, name: &str) -> String {
-    let token = std::fs::read_to_string(gate.home().join("operator.token")).unwrap();
-    let answer = Connection::open(gate.operator).ask(&format!(
-        "GET /ui/{name} HTTP/1.1\r\nhost: {}\r\nauthorization: Bearer {}\r\n\r\n",
-        gate.operator,
-        token.trim()
-    ));
-    assert_eq!(answer.status, 200, "{name}");
-    answer.text()
 }
 
 fn trying(until: &str) -> (Origin, Gate) {

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use super::agent::Agent;
+use super::connection::Connection;
 use super::plan::{Doors, Process};
 pub(crate) use super::plan::{Plan, Printed};
 
@@ -70,6 +71,20 @@ impl Gate {
         let printed = self.writ(arguments);
         assert_eq!(printed.code, 0, "writ {arguments:?}: {}", printed.err);
         printed.out
+    }
+
+    /// The token of the operator that came with the home.
+    pub(crate) fn admin(&self) -> String {
+        fs::read_to_string(self.home().join("operator.token")).unwrap().trim().to_owned()
+    }
+
+    /// A page of the operator door, as the operator with this token gets it.
+    pub(crate) fn page(&self, token: &str, name: &str) -> String {
+        let door = self.operator;
+        let head = format!("GET /ui/{name} HTTP/1.1\r\nhost: {door}\r\nauthorization: Bearer {token}\r\n\r\n");
+        let answer = Connection::open(door).ask(&head);
+        assert_eq!(answer.status, 200, "{name}");
+        answer.text()
     }
 
     /// Approves an intent as the first operator.
