@@ -205,7 +205,8 @@ fn plan(api: &Origin, login: &Origin) -> Plan {
     let home = plan.home();
     let (mut credentials, mut destinations) = ("credentials:\n".to_owned(), "destinations:\n".to_owned());
     for (name, inject) in SHAPES {
-        plan = plan.file(&format!("{name}.key"), &secret(name));
+        let text = if *name == "url" { format!("https://{API}/url/{}", secret(name)) } else { secret(name) };
+        plan = plan.file(&format!("{name}.key"), &text);
         let file = home.join(format!("{name}.key"));
         credentials +=
             &format!("  {name}: {{ secret: 'file://{}', hosts: [{API}], inject: {inject} }}\n", file.display());
@@ -245,7 +246,11 @@ fn api() -> Origin {
     let cut = Reply::raw("HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\nx");
     SHAPES.iter().fold(Origin::https(&[API]).reply("/bearer/cut", cut), |origin, (name, _)| {
         let secret = if *name == "oauth2" { MORE[1].to_owned() } else { secret(name) };
-        let place = if *name == "path" { format!("/path/bot{secret}/echo") } else { format!("/{name}/echo") };
+        let place = match *name {
+            "path" => format!("/path/bot{secret}/echo"),
+            "url" => format!("/url/{secret}"),
+            _ => format!("/{name}/echo"),
+        };
         origin.reply(&place, Reply::new(200).header("x-echo", &secret).body(format!("<{secret}>")))
     })
 }
@@ -318,6 +323,7 @@ const SHAPES: &[(&str, &str)] = &[
     ("path", "{ path: '/path/bot{secret}' }"),
     ("query", "{ query: { name: key } }"),
     ("sigv4", "{ sigv4: { region: eu-central-1, service: s3, access_key_id: AKIDEXAMPLE } }"),
+    ("url", "{ url: true }"),
 ];
 
 /// The second line of a secret that is unfit, an access token, a refresh token, what the URL of a channel ends with, the
