@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io;
 use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -275,7 +276,12 @@ impl Ledger {
 
     /// Stops after everything already submitted, and flushes the index.
     pub fn close(self) -> Result<(), AppendError> {
-        self.inner.stop()
+        let stopped = self.inner.stop();
+        // sled syncs once more when it goes, and panics if that fails.
+        match catch_unwind(AssertUnwindSafe(move || drop(self))) {
+            Ok(()) => stopped,
+            Err(_) => Err(AppendError::Latched("the index could not be synced".to_owned())),
+        }
     }
 
     pub(crate) fn shared(&self) -> &Shared {

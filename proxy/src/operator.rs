@@ -129,7 +129,7 @@ fn routes(gate: Arc<Gate>, guard: Arc<Guard>) -> Router {
         .layer(Extension(Arc::clone(&guard)));
     let open = Router::new().route("/v1/session", post(login::open)).with_state(Arc::clone(&guard));
     let scraped = Router::new()
-        .route(guard::METRICS, get(probe::scrape))
+        .route("/metrics", get(probe::scrape))
         .layer(middleware::from_fn_with_state(Arc::clone(&guard), guard::identify));
     let probes = Router::new().route("/health", get(probe::health)).route("/ready", get(probe::ready)).merge(scraped);
     Router::new()

@@ -106,7 +106,7 @@ fn text(headers: &HeaderMap, name: header::HeaderName) -> &str {
 }
 
 /// The page with the metrics.
-pub(super) const METRICS: &str = "/metrics";
+const METRICS: &str = "/metrics";
 
 /// Name of the session's cookie.
 pub(super) const COOKIE: &str = "writ_session";
