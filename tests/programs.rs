@@ -1,9 +1,10 @@
 //! Programs under the gate: `writ run` and `writ env`, with real programs, and one that tries every way around.
 
-use std::fs;
+use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 use std::process::{Command, Output, Stdio};
 use std::time::Instant;
@@ -134,12 +135,156 @@ fn a_confined_program_has_no_way_out_but_the_gate() {
 }
 
 #[test]
+fn a_user_who_is_not_root_is_confined_as_well_and_nobody_keeps_rights() {
+    if !has_namespaces() || !nix::unistd::geteuid().is_root() {
+        return skip("becoming another user takes root, and namespaces");
+    }
+    let origin = Origin::https(&[API]);
+    let plan = Plan::new().origin(API, &origin);
+    plan.configure();
+    let folder = plan.home().parent().unwrap().to_owned();
+    // Another user may not reach the folder that this one was built in.
+    let program = folder.join("writ");
+    fs::copy(env!("CARGO_BIN_EXE_writ"), &program).unwrap();
+    let home = plan.home();
+    let script = format!(
+        "curl -sS https://api.example/a; grep -E 'Cap(Inh|Prm|Eff|Bnd|Amb)' /proc/self/status; \
+         cat {}/operator.token; ls /proc | grep -c '^[0-9]'",
+        home.display()
+    );
+    for user in ["1234", "0"] {
+        let owned = Command::new("chown").args(["-R", &format!("{user}:{user}")]).arg(&folder).status().unwrap();
+        assert!(owned.success());
+        let ended = Command::new("setpriv")
+            .args(["--reuid", user, "--regid", user, "--clear-groups"])
+            .arg(&program)
+            .args(["run", "--isolation", "required", "--", "sh", "-c", &script])
+            .env("WRIT_HOME", &home)
+            .env("WRIT_DOORS_FORWARD", free())
+            .env("WRIT_DOORS_OPERATOR", free())
+            .env_remove("WRIT_TOKEN")
+            .current_dir("/")
+            .output()
+            .unwrap();
+        let said = text(&ended.stdout);
+        assert!(said.starts_with("ok\n"), "{user}: {ended:?}");
+        let rights: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("Cap")).collect();
+        assert_eq!(rights.len(), 5, "{said}");
+        assert!(rights.iter().all(|right| right.ends_with(":\t0000000000000000")), "{user}: {said}");
+        assert!(!said.contains("writ_op"), "{user}: {said}");
+        let processes: u32 = said.lines().last().unwrap().parse().unwrap();
+        assert!(processes < 8, "{user}: {said}");
+    }
+    assert_eq!(origin.hits().len(), 2);
+}
+
+#[test]
+fn what_was_open_before_the_walls_is_closed_inside() {
+    if !has_namespaces() {
+        return skip("this system gives no namespaces to a user");
+    }
+    let (_origin, gate) = api();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("secret"), "reached").unwrap();
+    for (isolation, expected) in [("off", "reached\n"), ("required", "\n")] {
+        let mut command = Command::new("bash");
+        command.args(["-c", "dir=$1; shift; exec \"$@\" 7<\"$dir\" 8<>/dev/null", "bash"]).arg(folder.path());
+        let run =
+            under(&gate, &["run", "--isolation", isolation, "--", "bash", "-c", "cat /proc/self/fd/7/secret; echo"]);
+        command.arg(run.get_program()).args(run.get_args());
+        run.get_envs().for_each(|(name, value)| match value {
+            Some(value) => drop(command.env(name, value)),
+            None => drop(command.env_remove(name)),
+        });
+        let ended = command.output().unwrap();
+        assert_eq!(text(&ended.stdout), expected, "{isolation}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_configuration_and_keys_outside_of_the_home_are_hidden_and_the_runs_own_gate_has_them() {
+    if !has_namespaces() {
+        return skip("this system gives no namespaces to a user");
+    }
+    let origin = Origin::https(&[API]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (config, operators) = (elsewhere.path().join("config"), elsewhere.path().join("operators"));
+    let key = elsewhere.path().join("ledger.key");
+    let plan = Plan::new().origin(API, &origin);
+    plan.configure();
+    assert_eq!(plan.writ(&["init"]).code, 0);
+    for folder in [&config, &operators] {
+        DirBuilder::new().mode(0o700).create(folder).unwrap();
+    }
+    for name in ["writ.yaml", "destinations.yaml", "credentials.yaml", "policies"] {
+        fs::rename(plan.home().join(name), config.join(name)).unwrap();
+    }
+    fs::rename(plan.home().join("data/keys/ledger.key"), &key).unwrap();
+    let section = format!("tokens: {{ operators: {} }}\nledger: {{ key: {} }}\n", operators.display(), key.display());
+    let mut main = OpenOptions::new().append(true).open(config.join("writ.yaml")).unwrap();
+    main.write_all(section.as_bytes()).unwrap();
+    let script = format!(
+        "curl -sS https://api.example/a; cd {}; ls config operators; cat ledger.key; \
+         for each in config/policies/mine.yaml operators/mine ledger.key; do echo x > $each && echo wrote $each; done",
+        elsewhere.path().display()
+    );
+    let ended = Command::new(env!("CARGO_BIN_EXE_writ"))
+        .arg("--config")
+        .arg(&config)
+        .args(["run", "--isolation", "required", "--", "bash", "-c", &script])
+        .env("WRIT_HOME", plan.home())
+        .env("WRIT_DOORS_FORWARD", free())
+        .env("WRIT_DOORS_OPERATOR", free())
+        .env_remove("WRIT_TOKEN")
+        .output()
+        .unwrap();
+    // What is written to a hidden file is written to nowhere.
+    assert_eq!(text(&ended.stdout), "ok\nconfig:\n\noperators:\nwrote ledger.key\n", "{ended:?}");
+    assert!(fs::read(&key).unwrap().len() > 2 && !config.join("policies/mine.yaml").exists());
+}
+
+#[test]
+fn a_socket_is_hidden_however_it_is_called_now() {
+    if !has_namespaces() {
+        return skip("this system gives no namespaces to a user");
+    }
+    let (_origin, gate) = api();
+    let folder = tempfile::tempdir().unwrap();
+    let [space, old, new, linked] = ["two words", "old", "new", "linked"].map(|name| folder.path().join(name));
+    let _sockets = [&space, &old].map(|path| UnixListener::bind(path).unwrap());
+    fs::hard_link(&space, &linked).unwrap();
+    fs::rename(&old, &new).unwrap();
+    let script = "import socket,sys\nfor path in sys.argv[1:]:\n s = socket.socket(socket.AF_UNIX)\n try:\n  \
+                  s.connect(path); print('reached')\n except OSError: print('no')\n";
+    for (isolation, expected) in [("off", "reached\n"), ("required", "no\n")] {
+        let mut command = under(&gate, &["run", "--isolation", isolation, "--", "python3", "-c", script]);
+        let ended = command.args([&space, &new, &linked]).output().unwrap();
+        assert_eq!(text(&ended.stdout), expected.repeat(3), "{isolation}: {ended:?}");
+    }
+}
+
+#[test]
+fn one_run_finds_neither_its_plan_nor_the_folder_of_another() {
+    if !has_namespaces() {
+        return skip("this system gives no namespaces to a user");
+    }
+    let (_origin, gate) = api();
+    let other = tempfile::Builder::new().prefix("writ-run-").tempdir().unwrap();
+    fs::write(other.path().join("plan.json"), "of another run").unwrap();
+    let script = format!("cat {}/writ-run-*/plan.json; env | grep WRIT_", std::env::temp_dir().display());
+    let outside = run(&gate, &["run", "--isolation", "off", "--", "sh", "-c", &script]);
+    assert!(text(&outside.stdout).contains("of another run"), "{outside:?}");
+    let inside = run(&gate, &["run", "--isolation", "required", "--", "sh", "-c", &script]);
+    assert_eq!(text(&inside.stdout), "", "{inside:?}");
+    assert!(text(&inside.stderr).contains("plan.json"), "it was looked for: {inside:?}");
+}
+
+#[test]
 fn a_run_starts_a_gate_of_its_own_where_none_runs() {
     let origin = Origin::https(&[API]);
     let plan = Plan::new().origin(API, &origin);
     plan.configure();
     assert_eq!(plan.writ(&["init"]).code, 0);
-    let free = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let mut command = Command::new(env!("CARGO_BIN_EXE_writ"));
     command.env("WRIT_HOME", plan.home()).env_remove("WRIT_TOKEN");
     command.env("WRIT_DOORS_FORWARD", free()).env("WRIT_DOORS_OPERATOR", free());
@@ -205,6 +350,11 @@ fn under(gate: &Gate, arguments: &[&str]) -> Command {
     command.env("WRIT_DOORS_FORWARD", gate.forward.to_string());
     command.env("WRIT_DOORS_OPERATOR", gate.operator.to_string());
     command
+}
+
+/// An address that nobody listens at.
+fn free() -> String {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
 }
 
 fn run(gate: &Gate, arguments: &[&str]) -> Output {

@@ -23,10 +23,14 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getegid, geteuid, setpgid};
+use nix::unistd::{Pid, close, getegid, geteuid, setpgid};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketType,
+};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, clear_ambient_capability_set, configure_capability_in_ambient_set,
+    remove_capability_from_bounding_set, set_capabilities,
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,16 +57,16 @@ pub enum Stage {
 }
 
 /// Runs one helper, and returns what its program ended with. What goes wrong before there is a listener is said over the
-/// plan's socket.
-pub fn enter(plan: &Path, stage: Stage, command: &[OsString]) -> u8 {
-    let Ok(read) = fs::read(plan).map_err(anyhow::Error::from).and_then(|text| Ok(serde_json::from_slice(&text)?))
-    else {
+/// plan's socket. The plan comes in a variable, as another process of this user could change a file.
+pub fn enter(stage: Stage, command: &[OsString]) -> u8 {
+    let text = std::env::var(PLAN).map_err(anyhow::Error::from);
+    let Ok(read) = text.and_then(|text| Ok(serde_json::from_str::<Plan>(&text)?)) else {
         return CANNOT;
     };
-    let prepared = match stage {
+    let prepared = close_inherited().and_then(|()| match stage {
         Stage::First => first(&read).and_then(|()| program(command)),
-        Stage::Outer => outer(&read).and_then(|()| again(plan, command)),
-    };
+        Stage::Outer => outer(&read).and_then(|()| again(command)),
+    });
     match prepared {
         Ok(next) => run(next),
         Err(error) => {
@@ -91,17 +95,33 @@ pub fn not_run(error: &io::Error) -> u8 {
 }
 
 /// The next helper, with the same words.
-fn again(plan: &Path, command: &[OsString]) -> Result<Command> {
+fn again(command: &[OsString]) -> Result<Command> {
     let mut next = Command::new(std::env::current_exe()?);
-    next.arg("confined").arg("--first").arg(plan).arg("--").args(command);
+    next.arg("confined").arg("--first").arg("--").args(command);
     Ok(next)
 }
 
 fn program(command: &[OsString]) -> Result<Command> {
     let (name, arguments) = command.split_first().context("there is no program to run")?;
     let mut program = Command::new(name);
-    program.args(arguments);
+    program.args(arguments).env_remove(PLAN);
     Ok(program)
+}
+
+/// Closes all but the standard streams: a folder or a socket that was open before the walls were there leads through
+/// them. Comes before anything of this process is open.
+fn close_inherited() -> Result<()> {
+    let names = fs::read_dir("/proc/self/fd")?.map(|entry| Ok(entry?.file_name()));
+    // The list is closed again before anything else is.
+    for name in names.collect::<io::Result<Vec<_>>>()? {
+        let number: i32 = name.to_string_lossy().parse().context("/proc/self/fd")?;
+        match if number > 2 { close(number) } else { Ok(()) } {
+            // That was the list.
+            Ok(()) | Err(Errno::EBADF) => {}
+            Err(error) => return Err(error).context("what was inherited cannot be closed"),
+        }
+    }
+    Ok(())
 }
 
 /// Takes the listener that leads out, or the reason why there is none.
@@ -142,18 +162,44 @@ fn outer(plan: &Plan) -> Result<()> {
     own_namespaces(all)?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     mount_as("/", None, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None)?;
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     for folder in &plan.hidden.folders {
-        let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-        mount_as(folder, Some("tmpfs"), flags, Some("tmpfs"))?;
+        hide(folder, mount(Some("tmpfs"), folder, Some("tmpfs"), flags, None::<&str>))?;
     }
     for file in &plan.hidden.files {
-        match mount(Some("/dev/null"), file, None::<&str>, MsFlags::MS_BIND, None::<&str>) {
-            // What is gone, or out of this user's reach, needs no hiding.
-            Ok(()) | Err(Errno::ENOENT | Errno::EACCES) => {}
-            Err(error) => return Err(error).with_context(|| format!("`{}` cannot be hidden", file.display())),
+        hide(file, mount(Some("/dev/null"), file, None::<&str>, MsFlags::MS_BIND, None::<&str>))?;
+    }
+    keep_rights().context("the rights over the namespaces cannot be kept")
+}
+
+/// What is gone, or out of this user's reach, needs no hiding.
+fn hide(what: &Path, mounted: nix::Result<()>) -> Result<()> {
+    match mounted {
+        Ok(()) | Err(Errno::ENOENT | Errno::EACCES) => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("`{}` cannot be hidden", what.display())),
+    }
+}
+
+/// Leaves the first process what it needs: a user who is not root loses every right by executing a program.
+fn keep_rights() -> rustix::io::Result<()> {
+    let needed = CapabilitySet::SYS_ADMIN | CapabilitySet::NET_ADMIN;
+    set_capabilities(None, CapabilitySets { inheritable: needed, ..capabilities(None)? })?;
+    needed.iter().try_for_each(|each| configure_capability_in_ambient_set(each, true))
+}
+
+/// Gives up every right for good: root would get those of the bounding set back with the next program.
+fn drop_rights() -> rustix::io::Result<()> {
+    clear_ambient_capability_set()?;
+    for bit in 0..u64::BITS {
+        match remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)) {
+            Ok(()) => {}
+            // The kernel knows no more.
+            Err(rustix::io::Errno::INVAL) => break,
+            Err(error) => return Err(error),
         }
     }
-    Ok(())
+    let none = CapabilitySet::empty();
+    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
 }
 
 /// The first process: sees no other, and has no network but one listener. Then it gives up what made all this possible,
@@ -165,6 +211,7 @@ fn first(plan: &Plan) -> Result<()> {
     let listener = TcpListener::bind(plan.door).with_context(|| format!("{} cannot be taken inside", plan.door))?;
     prctl::set_no_new_privs()?;
     own_namespaces(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)?;
+    drop_rights().context("the rights over the namespaces cannot be given up")?;
     prctl::set_pdeathsig(Signal::SIGKILL)?;
     send(&plan.socket, b"ready", Some(&listener)).context("nobody takes the listener")
 }
@@ -270,6 +317,9 @@ const LOOPBACK: u32 = 1;
 
 /// `IFF_UP`, as the flag and as the mask of what changes.
 const UP: u32 = 1;
+
+/// The variable that the helpers find their plan in.
+pub const PLAN: &str = "WRIT_PLAN";
 
 /// What is passed on to the program.
 pub const PASSED: &[Signal] =

@@ -1,5 +1,6 @@
 //! `$WRIT_HOME`: where everything lives, which modes it must have, and how the first one is made.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -66,6 +67,12 @@ impl Home {
         self.config != self.root
     }
 
+    /// What another process of this program is started with to have the same home.
+    pub fn options(&self) -> [&OsStr; 6] {
+        let [home, config, trust] = [&self.root, &self.config, &self.trust].map(|folder| folder.as_os_str());
+        ["--home".as_ref(), home, "--config".as_ref(), config, "--trust".as_ref(), trust]
+    }
+
     /// The same home with its data in the making: complete only when it has its final name.
     pub fn staged(&self) -> Home {
         Home { data: self.root.join("data.new"), ..self.clone() }
@@ -74,6 +81,11 @@ impl Home {
     /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.root
+    }
+
+    /// The folder with the operator's own files.
+    pub fn config_folder(&self) -> &Path {
+        &self.config
     }
 
     /// `writ.yaml`.

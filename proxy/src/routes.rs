@@ -27,6 +27,8 @@ pub struct Reverse {
     pub agent: Option<String>,
     /// Whose certificate it shows; without one it speaks plain HTTP.
     pub identity: Option<Identity>,
+    /// Where the key of the operator's own certificate is.
+    pub key: Option<PathBuf>,
     /// Hosts by which clients reach it, besides its address and `localhost`.
     names: BTreeSet<String>,
     routes: Vec<Arc<Route>>,
@@ -204,10 +206,10 @@ impl RawReverse {
                 "`reverse.agent` binds a door that others reach ({address}); let `doors.reverse` be a loopback address"
             );
         }
-        let identity = match (self.tls, self.certificate, self.key) {
+        let identity = match (self.tls, &self.certificate, &self.key) {
             (false, None, None) => None,
             (true, None, None) => Some(Identity::Local),
-            (true, Some(certificate), Some(key)) => Some(Identity::Given(trust::server(&certificate, &key)?)),
+            (true, Some(certificate), Some(key)) => Some(Identity::Given(trust::server(certificate, key)?)),
             _ => bail!("`reverse.certificate` and `reverse.key` go together, with `tls: true`"),
         };
         let names = self.names.iter().map(|name| host(name)).collect::<Result<_>>()?;
@@ -219,7 +221,7 @@ impl RawReverse {
             }
             routes.push(Arc::new(route));
         }
-        Ok(Reverse { address, agent: self.agent, identity, names, routes })
+        Ok(Reverse { address, agent: self.agent, identity, key: self.key, names, routes })
     }
 }
 

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
-use crate::confine::{self, CANNOT, PASSED, Plan};
+use crate::confine::{self, CANNOT, PASSED, PLAN, Plan};
 use crate::door::Door;
 use crate::environment::{self, Trusted};
 use crate::home::Home;
@@ -69,10 +69,18 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn make() -> Result<Folder> {
-        let path = std::env::temp_dir().join(id::fresh("writ-run-")?);
+        let path = std::env::temp_dir().join(id::fresh(FOLDERS)?);
         let made = DirBuilder::new().mode(0o700).create(&path);
         made.with_context(|| format!("cannot create `{}`", path.display()))?;
         Ok(Folder(path))
+    }
+
+    /// The folders of other runs.
+    fn others(&self) -> Vec<PathBuf> {
+        let all = fs::read_dir(std::env::temp_dir()).into_iter().flatten().flatten();
+        let folders = all.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let named = folders.filter(|entry| entry.file_name().to_string_lossy().starts_with(FOLDERS));
+        named.map(|entry| entry.path()).filter(|path| *path != self.0).collect()
     }
 }
 
@@ -113,7 +121,7 @@ async fn govern(used: &Used, wish: &Wish, folder: &Folder) -> Result<u8> {
 async fn start(used: &Used, wish: &Wish, token: &str, folder: &Folder) -> Result<u8> {
     let home = &used.config.home;
     let signals = catch()?;
-    let withheld = Withheld::of(home)?.giving(&Rulebook::load(&used.config)?.credentials);
+    let withheld = Withheld::of(&used.config)?.giving(&Rulebook::load(&used.config)?.credentials);
     let bundle =
         fs::read_to_string(home.bundle()).with_context(|| format!("cannot read `{}`", home.bundle().display()))?;
     let trusted = Trusted::at(&folder.0);
@@ -128,8 +136,9 @@ async fn start(used: &Used, wish: &Wish, token: &str, folder: &Folder) -> Result
     };
     if wish.isolation != Isolation::Off {
         let inside = SocketAddr::from((Ipv4Addr::LOCALHOST, gate.port()));
-        let plan = Plan { door: inside, socket: folder.0.join("door"), hidden: withheld.hidden.clone() };
-        match confined(&plan, wish, environment(inside), folder).await {
+        let hidden = withheld.hidden.clone().and(folder.others());
+        let plan = Plan { door: inside, socket: folder.0.join("door"), hidden };
+        match confined(&plan, wish, environment(inside)).await {
             Ok((child, listener)) => {
                 tokio::spawn(lead_out(listener, gate));
                 return attend(child, signals).await;
@@ -158,8 +167,7 @@ async fn gate(home: &Home, folder: &Path) -> Result<Used> {
     let log = folder.join("gate.log");
     let own = std::env::current_exe()?;
     let mut child = Command::new(own)
-        .arg("--home")
-        .arg(home.path())
+        .args(home.options())
         .arg("up")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -206,22 +214,15 @@ async fn end(own: &mut Child) {
 }
 
 /// Starts the program in namespaces of its own; the listener it reaches the gate by comes out.
-async fn confined(
-    plan: &Plan,
-    wish: &Wish,
-    environment: Vec<(String, String)>,
-    folder: &Folder,
-) -> Result<(Child, TcpListener)> {
+async fn confined(plan: &Plan, wish: &Wish, environment: Vec<(String, String)>) -> Result<(Child, TcpListener)> {
     let here = std::env::current_dir().and_then(|dir| dir.canonicalize()).context("there is no working directory")?;
     if plan.hidden.covers(&here) {
         bail!("`{}` is hidden from the program; run it from another folder", here.display());
     }
     let handed = UnixListener::bind(&plan.socket)?;
-    let file = folder.0.join("plan.json");
-    fs::write(&file, serde_json::to_vec(plan)?)?;
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600))?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("confined").arg(&file).arg("--").args(&wish.command).env_clear().envs(environment);
+    command.arg("confined").arg("--").args(&wish.command).env_clear().envs(environment);
+    command.env(PLAN, serde_json::to_string(plan)?);
     let mut child = command.spawn()?;
     let (stream, _) = tokio::select! {
         accepted = handed.accept() => accepted?,
@@ -307,6 +308,9 @@ fn warn(why: &str) {
         "this program can go around the gate, and read what this user can read: no policy or approval binds it",
     );
 }
+
+/// How the folders of runs are called.
+const FOLDERS: &str = "writ-run-";
 
 /// For a gate to open its doors.
 const START: Duration = Duration::from_secs(30);

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -62,7 +62,6 @@ pub(super) struct Doctor {
 pub(super) struct Confined {
     #[arg(long)]
     first: bool,
-    plan: PathBuf,
     #[arg(last = true)]
     command: Vec<OsString>,
 }
@@ -124,5 +123,5 @@ pub(super) async fn doctor(home: Home, what: &Doctor, as_json: bool) -> Result<E
 /// One of the processes that `run` makes namespaces with.
 pub(super) fn confined(what: &Confined) -> ExitCode {
     let stage = if what.first { Stage::First } else { Stage::Outer };
-    ExitCode::from(confine::enter(&what.plan, stage, &what.command))
+    ExitCode::from(confine::enter(stage, &what.command))
 }

@@ -162,7 +162,7 @@ impl Trial {
         let dir = self.folder.display().to_string();
         command.args(arguments.iter().map(|word| word.replace("URL", &url).replace("DIR", &dir)));
         let door = self.running.forward.to_string();
-        command.env_clear().envs(Withheld::of(home).ok()?.environment(std::env::vars()));
+        command.env_clear().envs(Withheld::of(&gate.config).ok()?.environment(std::env::vars()));
         command.envs(environment::variables(FIRST_AGENT, token.trim(), &door, &Trusted::at(home.path())));
         command.stdin(Stdio::null()).current_dir(&self.folder).kill_on_drop(true);
         Some(command)
