@@ -27,6 +27,11 @@ const DESTINATIONS: &str = "destinations:
     match: { host: api.example, methods: [POST], path: /note }
     effect: write
     policy: notes
+  - key: pay.out
+    match: { host: api.example, methods: [POST], path: /pay }
+    effect: payment
+    policy: notes
+    measure: { amount: 'json:/amount' }
   - key: always.held
     match: { host: api.example, methods: [POST], path: /always }
     effect: write
@@ -52,12 +57,11 @@ fn what_is_remembered_is_sent_as_often_as_was_said_and_never_more() {
     let (origin, gate) = api();
     let agent = gate.agent();
     approve(&gate, &held(&agent, "/refund/7", &refund(80.0)), "3");
-    let body = |memo: &str| json!({"amount": 80, "currency": "eur", "memo": memo});
-    for memo in ["a", "b", "c"] {
-        let answer = post(&agent, "/refund/7", &body(memo));
+    for amount in [80.0, 79.0, 78.5] {
+        let answer = post(&agent, "/refund/7", &refund(amount));
         assert_eq!((answer.status, answer.header("writ-decision")), (200, Some("allow")));
     }
-    assert_eq!(post(&agent, "/refund/7", &body("d")).status, 202, "the fourth waits");
+    assert_eq!(post(&agent, "/refund/7", &refund(77.0)).status, 202, "the fourth waits");
     assert_eq!(origin.hits().len(), 4, "the one that was seen, and three");
 
     let used = gate.events_called("standing.used");
@@ -88,6 +92,7 @@ fn every_near_miss_waits() {
         ("/refund/7", json!({"amount": 80, "currency": "usd"})),
         ("/refund/7", json!({"amount": "80", "currency": "eur"})),
         ("/refund/7", json!({"currency": "eur"})),
+        ("/refund/7", json!({"amount": 80, "currency": "eur", "memo": "other"})),
         ("/refund/8", refund(80.0)),
         ("/refund/7?a=1", refund(80.0)),
         ("/mail", json!({"to": ["a@x.example", "c@x.example"]})),
@@ -111,6 +116,27 @@ fn every_near_miss_waits() {
     assert_eq!(post(&agent, "/mail", &json!({"to": ["B@x.example"]})).status, 200);
     assert_eq!(post(&agent, "/note", &json!({"text": "hello"})).status, 200);
     assert_eq!(origin.hits().len(), before + 3);
+}
+
+#[test]
+fn a_remembered_payment_goes_to_no_other_payee() {
+    let (origin, gate) = api();
+    let agent = gate.agent();
+    for path in ["/pay", "/refund/7"] {
+        let before = origin.hits().len();
+        approve(&gate, &held(&agent, path, &json!({"amount": 100, "currency": "eur", "to": "alice"})), "5");
+        for other in [
+            json!({"amount": 100, "currency": "eur", "to": "mallory"}),
+            json!({"amount": 100, "currency": "eur", "to": "alice", "extra": "x"}),
+            json!({"amount": 90, "currency": "eur", "to": ["alice"]}),
+            json!({"amount": 90, "currency": "eur"}),
+        ] {
+            assert_eq!(post(&agent, path, &other).status, 202, "{path} {other}");
+        }
+        assert_eq!(origin.hits().len(), before + 1, "only what was seen");
+        let less = json!({"amount": 99, "currency": "eur", "to": "alice"});
+        assert_eq!((post(&agent, path, &less).status, origin.hits().len()), (200, before + 2));
+    }
 }
 
 #[test]
@@ -192,12 +218,12 @@ fn of_those_who_hurry_as_many_pass_as_were_remembered_and_the_others_wait() {
     let agent = gate.agent();
     approve(&gate, &held(&agent, "/refund/7", &refund(80.0)), "5");
     let start = Barrier::new(16);
-    let ask = |number: usize| {
+    let ask = |amount: u8| {
         start.wait();
-        post(&agent, "/refund/7", &json!({"amount": 80, "currency": "eur", "memo": number})).status
+        post(&agent, "/refund/7", &refund(f64::from(amount))).status
     };
     let mut answers: Vec<u16> = thread::scope(|scope| {
-        let all: Vec<_> = (0..16).map(|number| scope.spawn(move || ask(number))).collect();
+        let all: Vec<_> = (60..76).map(|amount| scope.spawn(move || ask(amount))).collect();
         all.into_iter().map(|each| each.join().unwrap()).collect()
     });
     answers.sort_unstable();

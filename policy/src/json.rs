@@ -53,6 +53,26 @@ impl Json {
         })
     }
 
+    /// Takes out what stands at such a pointer; an item of a list leaves null behind.
+    pub(crate) fn remove(&mut self, pointer: &[String]) {
+        let Some((token, rest)) = pointer.split_first() else {
+            *self = Self::Null;
+            return;
+        };
+        match self {
+            Self::Map(entries) if rest.is_empty() => entries.retain(|(key, _)| key != token),
+            Self::Map(entries) => {
+                entries.iter_mut().filter(|(key, _)| key == token).for_each(|(_, value)| value.remove(rest));
+            }
+            Self::List(items) => {
+                if let Some(item) = token.parse::<usize>().ok().and_then(|at| items.get_mut(at)) {
+                    item.remove(rest);
+                }
+            }
+            Self::Bool(_) | Self::Null | Self::Number(_) | Self::Text(_) => {}
+        }
+    }
+
     /// The items of a list; none for another value.
     pub(crate) fn items(&self) -> Option<&[Self]> {
         match self {

@@ -81,6 +81,7 @@ mod policy;
 mod policy_file;
 mod profile;
 mod recipients;
+mod rest;
 mod risk;
 mod rpc;
 mod rule;

@@ -71,6 +71,11 @@ impl Measure {
         Ok(Self { extractors, units, written: format!("{}{unit}", places.join(", ")) })
     }
 
+    /// Where its values stand.
+    pub(crate) fn places(&self) -> &[Extractor] {
+        &self.extractors
+    }
+
     /// The value of the name in this request, as it may be shown and recorded.
     pub(crate) fn read(&self, name: &str, content: &Content<'_>) -> Result<Reading, Unreadable> {
         self.read_whole(name, content).and_then(showable)

@@ -10,10 +10,12 @@ use jiff::Timestamp;
 
 use crate::approval_for;
 use crate::basis::Verdict;
-use crate::extract::{COUNT, RECIPIENTS, Reading};
+use crate::destination::Destination;
+use crate::extract::{COUNT, Extractor, RECIPIENTS, Reading};
 use crate::facts::Facts;
 use crate::judged::Judged;
 use crate::recipients;
+use crate::rest;
 use crate::rules::Rules;
 use crate::thresholds::{OVER, UNDER};
 
@@ -58,7 +60,10 @@ impl Rules {
             self.still_holds(standing, asked)
                 && has_same_target(&standing.approved, facts)
                 && self.with_judged(&standing.approved, destination, now, |seen| match seen.as_slice() {
-                    [seen] => is_within(seen, asked) && (is_weighed(asked) || has_same_body(&standing.approved, facts)),
+                    [seen] => {
+                        is_within(seen, asked)
+                            && rest::is_same(&standing.approved, facts, &compared(destination, asked))
+                    }
                     _ => false,
                 })
         })
@@ -109,19 +114,24 @@ fn has_same_target(seen: &Facts, asked: &Facts) -> bool {
         && headers(seen) == headers(asked)
 }
 
-fn has_same_body(seen: &Facts, asked: &Facts) -> bool {
-    seen.body.sha256() == asked.body.sha256()
+/// Where the values stand that may be less than what was seen; none unless such values alone decide that it is held.
+fn compared<'d>(destination: &'d Destination, asked: &Judged<'_>) -> Vec<&'d Extractor> {
+    // A call inside a body has measures of its own, and stands beside what belongs to no call.
+    if asked.key != destination.key || !is_weighed(asked) {
+        return Vec::new();
+    }
+    let may_be_less = |name: &str| name == RECIPIENTS || is_amount(asked, name);
+    destination.measures().filter(|(name, _)| may_be_less(name)).flat_map(|(_, measure)| measure.places()).collect()
 }
 
-/// Whether measured values alone decide that it is held, so that they say enough about another body.
+/// Whether measured values alone decide that it is held.
 fn is_weighed(asked: &Judged<'_>) -> bool {
     let Some(policy) = asked.policy else { return false };
-    let has_measure = asked.readings.keys().any(|name| name == RECIPIENTS || is_amount(asked, name));
     let by_value = |rule: &str| {
         let field = rule.strip_prefix(policy.id.as_str()).and_then(|rest| rest.strip_prefix('/'));
         rule == "default.effect" || field.is_some_and(|field| BY_VALUE.contains(&field))
     };
-    has_measure && asked.rules.iter().filter(|rule| rule.verdict == Verdict::Hold).all(|rule| by_value(&rule.rule))
+    asked.rules.iter().filter(|rule| rule.verdict == Verdict::Hold).all(|rule| by_value(&rule.rule))
 }
 
 /// Whether nothing that was measured, found or computed is more than what was seen.

@@ -11,6 +11,9 @@ const DESTINATIONS: &str = "destinations:
      measure: {amount: 'json:/amount', currency: 'json:/currency', account: 'json:/account'}}
   - {key: s.mail, match: {host: s.example, path: /mail}, effect: notification, policy: mails,
      measure: {recipients: ['json:/to/*', 'json:/cc/*']}}
+  - {key: s.bare, match: {host: s.example, path: /bare}, effect: payment, policy: plain, measure: {amount: 'json:/amount'}}
+  - {key: s.bulk, match: {host: s.example, path: /bulk}, effect: write, policy: plain, measure: {records: 'json:/list/#'}}
+  - {key: s.form, match: {host: s.example, path: /form}, effect: payment, policy: over, measure: {amount: 'form:amount'}}
   - {key: s.plain, match: {host: s.example, path: /plain}, effect: write, policy: plain}
   - {key: s.rules, match: {host: s.example, path: /rules}, effect: payment, policy: ruled, measure: {amount: 'json:/amount'}}
   - {key: s.always, match: {host: s.example, path: /always}, effect: payment, policy: always, measure: {amount: 'json:/amount'}}
@@ -22,6 +25,7 @@ const POLICIES: &[(&str, &str)] = &[
     ("pays", "auto_approve_under: {amount: 50}\nblock_if_terms: [wire]\n"),
     ("mails", "allowed_recipients: ['*@own.example']\n"),
     ("plain", "description: says nothing\n"),
+    ("over", "require_approval_over: {amount: 5}\n"),
     ("ruled", "rules:\n  - {id: note, effect: hold, when: {body: {note: {pattern: '.'}}}}\n"),
     ("always", "require_approval: always\n"),
     ("pair", "require_approvals: 2\n"),
@@ -39,7 +43,9 @@ fn covered_is_what_is_no_more_than_what_was_seen() {
     let same = |_: &mut Facts| {};
     let cases: &[Case] = &[
         ("/pay/1", seen, same, seen, Allow),
-        ("/pay/1", seen, same, r#"{"amount": 79.99, "currency": "eur", "account": 7, "memo": "other"}"#, Allow),
+        ("/pay/1", seen, same, r#"{"amount": 79.99, "currency": "eur", "account": 7}"#, Allow),
+        ("/pay/1", seen, same, r#"{"amount": 79.99, "currency": "eur", "account": 7, "memo": "other"}"#, Hold),
+        ("/pay/1", seen, same, r#"{"currency": "eur", "amount": 79.99, "account": 7}"#, Allow),
         ("/pay/1", seen, |facts| header(facts, "idempotency-key", "2"), seen, Allow),
         ("/pay/1", seen, same, r#"{"amount": 80.01, "currency": "eur", "account": 7}"#, Hold),
         ("/pay/1", seen, same, r#"{"amount": 79, "currency": "usd", "account": 7}"#, Hold),
@@ -59,6 +65,13 @@ fn covered_is_what_is_no_more_than_what_was_seen() {
         ("/mail", mail, same, r#"{"to": ["b@x.example", "d@x.example"]}"#, Hold),
         ("/mail", mail, same, r#"{"to": ["a@x.example", "a@x.example", "a@x.example", "a@x.example"]}"#, Hold),
         ("/mail", mail, same, r#"{"bcc": ["a@x.example"]}"#, Hold),
+        ("/mail", mail, same, r#"{"to": ["b@x.example"], "subject": "other"}"#, Hold),
+        ("/mail", mail, same, r#"{"to": {"b@y.example": "b@x.example"}}"#, Hold),
+        ("/bare", r#"{"amount": 100, "to": "alice"}"#, same, r#"{"amount": 99, "to": "alice"}"#, Allow),
+        ("/bare", r#"{"amount": 100, "to": "alice"}"#, same, r#"{"amount": 100, "to": "mallory"}"#, Hold),
+        ("/bare", r#"{"amount": 100, "to": "alice"}"#, same, r#"{"amount": 100, "to": "alice", "extra": "x"}"#, Hold),
+        ("/bare", r#"{"amount": 100, "to": "alice"}"#, same, r#"{"amount": 100}"#, Hold),
+        ("/bulk", r#"{"list": [1, 2]}"#, same, r#"{"list": [3]}"#, Hold),
         ("/plain", "{\"a\": 1}", same, "{\"a\": 1}", Allow),
         ("/plain", "{\"a\": 1}", same, "{\"a\": 2}", Hold),
         ("/rules", r#"{"amount": 1, "note": "x"}"#, same, r#"{"amount": 1, "note": "x"}"#, Allow),
@@ -77,6 +90,26 @@ fn covered_is_what_is_no_more_than_what_was_seen() {
         if let Decision::Allow(grant) = decision {
             assert_eq!((grant.standing(), grant.votes().len()), (Some("std_1"), 0));
         }
+    }
+}
+
+#[test]
+fn a_form_is_covered_when_only_its_amount_is_less() {
+    let rules = rules(POLICIES);
+    let form = |body: &str| {
+        let mut facts = facts("/form", body);
+        facts.headers = vec![("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned())];
+        facts
+    };
+    let given = standing(&rules, form("amount=9&to=alice"));
+    for (body, expected) in [
+        ("amount=8&to=alice", Verdict::Allow),
+        ("amount=8&to=mallory", Verdict::Hold),
+        ("amount=8&to=alice&extra=x", Verdict::Hold),
+        ("amount=8&to=alice&to=mallory", Verdict::Hold),
+    ] {
+        let decision = rules.decide_given(&form(body), std::slice::from_ref(&given), now());
+        assert_eq!(decision.verdict(), expected, "{body}: {:#?}", decision.basis());
     }
 }
 
