@@ -311,6 +311,9 @@ fn a_gate_token_never_leaves() {
     let answers = [
         agent.request("GET", "https://api.example/a", &[("x-note", &bearer)], b""),
         agent.get(&format!("https://api.example/a?t={token}")),
+        agent.get(&format!("https://api.example/a?t={}", token.to_uppercase())),
+        agent.get(&format!("https://api.example/a?t={}", token.replace("writ_", "w%72it_"))),
+        agent.get(&format!("https://api.example/a?t={}", token.replace("writ_", "%2577rit%255F"))),
         agent.get(&format!("https://api.example/{token}")),
         agent.post("https://api.example/send/x", &format!("{{\"t\":\"{token}\"}}")),
         agent.post("https://api.example/change/x", &token),

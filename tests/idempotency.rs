@@ -50,6 +50,23 @@ fn a_repeated_key_is_answered_with_the_first_result() {
 }
 
 #[test]
+fn a_key_in_quotes_is_the_same_key() {
+    let origin = Origin::https(&[API]);
+    let gate = Plan::new().origin(API, &origin).start();
+    let agent = gate.agent();
+    assert_eq!(keyed(&agent, "/send/1", "k", "x=1").status, 200);
+    assert_eq!(keyed(&agent, "/send/1", "\"k\"", "x=1").header("writ-replayed"), Some("true"));
+    assert_eq!(keyed(&agent, "/send/1", "\"k\"", "x=2").status, 409);
+    assert_eq!(keyed(&agent, "/send/1", "\"7\"", "x=1").status, 200);
+    assert_eq!(keyed(&agent, "/send/1", "7", "x=1").header("writ-replayed"), Some("true"));
+    for broken in ["\"k", "\"", "\"\"", "\"a\"b\"", "\"k\\\"", "\"k\";a=1"] {
+        let answer = keyed(&agent, "/send/1", broken, "x=1");
+        assert_eq!((answer.status, answer.code().as_str()), (400, "idempotency_key_required"), "{broken}");
+    }
+    assert_eq!(origin.hits().len(), 2);
+}
+
+#[test]
 fn sixty_four_at_once_are_one() {
     let origin = Origin::https(&[API]).reply("/send", Reply::ok().delay(Duration::from_millis(300)).body("one"));
     let gate = Plan::new().origin(API, &origin).start();

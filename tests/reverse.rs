@@ -128,6 +128,7 @@ fn a_bound_door_serves_its_one_agent_but_no_page_in_a_browser() {
         ("POST", "/crm/send/x", &[("writ-agent", "default"), ("origin", "https://evil.example")]),
         ("GET", "/crm/a", &[("origin", "null")]),
         ("GET", "/crm/a", &[("sec-fetch-site", "cross-site")]),
+        ("GET", "/crm/a", &[("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")]),
     ] {
         let answer = ask(&gate, method, path, headers, "");
         assert_eq!((answer.status, answer.code().as_str()), (403, "custom_header_required"), "{method} {headers:?}");

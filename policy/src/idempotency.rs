@@ -66,12 +66,34 @@ impl Destination {
         };
         let content = Content::new(facts);
         let reading = place.measure(&content, std::slice::from_ref(place)).map_err(|why| why.to_string())?;
-        match reading.all().as_ref() {
-            [key] if (1..=MAX_KEY).contains(&key.len()) => Ok(Some(key.clone())),
-            [_] => Err(format!("it is not 1 to {MAX_KEY} octets long")),
-            _ => Err("there is not one value".to_owned()),
+        let key = match reading.all().as_ref() {
+            [key] if matches!(place, Extractor::Header(name) if name == HEADER) => unquoted(key)?,
+            [key] => key.clone(),
+            _ => return Err("there is not one value".to_owned()),
+        };
+        if (1..=MAX_KEY).contains(&key.len()) {
+            Ok(Some(key))
+        } else {
+            Err(format!("it is not 1 to {MAX_KEY} octets long"))
         }
     }
+}
+
+/// The key itself: the draft of the header makes it a string of structured fields (RFC 9651 section 3.3.3), most clients
+/// send it bare, and upstreams take either for the same.
+fn unquoted(value: &str) -> Result<String, String> {
+    let Some(quoted) = value.strip_prefix('"') else { return Ok(value.to_owned()) };
+    let malformed = || "it begins with a quote and is no string of structured fields".to_owned();
+    let mut rest = quoted.strip_suffix('"').ok_or_else(malformed)?.chars();
+    let mut key = String::new();
+    while let Some(next) = rest.next() {
+        match next {
+            '\\' => key.push(rest.next().filter(|escaped| matches!(escaped, '"' | '\\')).ok_or_else(malformed)?),
+            '"' => return Err(malformed()),
+            plain => key.push(plain),
+        }
+    }
+    Ok(key)
 }
 
 /// Whether the method is defined to change nothing (RFC 9110 section 9.2.1).

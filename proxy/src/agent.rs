@@ -67,7 +67,7 @@ fn carried(name: &str, value: &str) -> Option<String> {
 /// Any page in a browser on this machine can send to a loopback door, though not with a header of its own choice, nor
 /// without saying where it comes from.
 fn check_mark(asked: &Asked, bound: &str) -> Result<(), Refusal> {
-    let elsewhere = asked.header("sec-fetch-site").is_some_and(|site| site != "none");
+    let elsewhere = asked.headers.iter().any(|(name, value)| name == "sec-fetch-site" && value != "none");
     if asked.header("origin").is_some() || elsewhere {
         return Err(Refusal::NotMarked("the request comes from a page in a browser".to_owned()));
     }
