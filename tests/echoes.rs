@@ -155,6 +155,59 @@ fn f17_parts_of_a_reply_are_not_given_out_where_the_secret_could_be_in_them() {
 }
 
 #[test]
+fn f17_a_part_that_an_upstream_gives_out_by_itself_is_withheld() {
+    let (begins, _) = SECRET.split_at(11);
+    let part = |status, name, value: &str| Reply::new(status).header(name, value).body(begins);
+    let origin = Origin::https(&[API])
+        .reply("/206", Reply::new(206).body(begins))
+        .reply("/200", part(200, "content-range", "bytes 0-10/29"))
+        .reply("/hop", part(200, "content-range", "bytes 0-10/29").header("connection", "content-range"))
+        .reply("/several", part(200, "content-type", "Multipart/ByteRanges; boundary=x"));
+    let gate = gate(&origin, "{ bearer: '{secret}' }");
+    for name in ["Range", "Request-Range", "X-Ms-Range"] {
+        let answer = gate.agent().request("GET", "https://api.example/206", &[(name, "bytes=0-10")], b"");
+        assert_eq!((answer.status, answer.code().as_str(), origin.connections()), (403, "range_refused", 0), "{name}");
+    }
+    for path in ["206", "200", "hop", "several"] {
+        let answer = gate.agent().get(&format!("https://api.example/{path}"));
+        assert_eq!((answer.status, answer.code().as_str()), (502, "reply_withheld"), "{path}");
+    }
+    let gate = self::gate(&origin, "{ bearer: '{secret}' }\n    ranges: true");
+    let answer = gate.agent().request("GET", "https://api.example/206", &[("x-ms-range", "bytes=0-10")], b"");
+    assert_eq!((answer.status, answer.text()), (206, begins.to_owned()));
+}
+
+#[test]
+fn a_coding_that_an_upstream_hides_behind_connection_is_decoded_all_the_same() {
+    let body = gzip(format!("<{SECRET}>").as_bytes());
+    let hidden = Reply::new(200).header("connection", "content-encoding").header("content-encoding", "gzip").body(body);
+    let origin = Origin::https(&[API]).reply("/", hidden);
+    let gate = gate(&origin, "{ bearer: '{secret}' }");
+    let answer = gate.agent().get("https://api.example/a");
+    assert_eq!(answer.text(), format!("<{}>", "*".repeat(SECRET.len())));
+    assert_eq!(gate.event("action.executed", &answer.correlation())["data"]["masked_bytes"], SECRET.len());
+}
+
+#[test]
+fn a_charset_in_which_the_secret_is_not_recognised_is_withheld() {
+    let mut origin = Origin::https(&[API]);
+    let refused = ["utf-16le", "UTF-16", "\"utf-32\"", "utf-7", "ucs-2", "ibm037", "utf-8; charset=utf-16"];
+    let passed = ["utf-8", "\"UTF-8\"", "us-ascii", "ISO-8859-15", "windows-1252", "Shift_JIS", "gb18030", "big5"];
+    for (count, charset) in refused.iter().chain(&passed).enumerate() {
+        let reply = Reply::new(200).header("content-type", &format!("text/plain; Charset={charset}")).body("ok");
+        origin = origin.reply(&format!("/{count}/"), reply);
+    }
+    let gate = gate(&origin, "{ bearer: '{secret}' }");
+    for (count, charset) in refused.iter().chain(&passed).enumerate() {
+        let url = format!("https://api.example/{count}/");
+        let answer = gate.agent().request("GET", &url, &[("accept-charset", "utf-16le")], b"");
+        let expected = if count < refused.len() { 502 } else { 200 };
+        assert_eq!(answer.status, expected, "{charset}: {}", answer.text());
+    }
+    assert!(origin.hits().iter().all(|hit| hit.header("accept-charset").is_none()));
+}
+
+#[test]
 fn a_stream_of_events_is_not_delayed() {
     let pause = Duration::from_secs(2);
     let events = ["data: one\n\n", "data: sk_live_ 4e", "C39!\n\n"].map(|event| (pause, event.as_bytes().to_vec()));
@@ -258,6 +311,8 @@ fn echoes() -> Vec<(&'static str, String)> {
         ("hex", HEXLOWER.encode(SECRET.as_bytes())),
         ("percent", each(|byte| format!("%{byte:02X}"))),
         ("json", each(|byte| format!("\\u{byte:04x}"))),
+        ("utf-16le", each(|byte| format!("{}\0", char::from(byte)))),
+        ("utf-16be", each(|byte| format!("\0{}", char::from(byte)))),
         ("html", each(|byte| format!("&#{byte};"))),
         ("html-hex", each(|byte| format!("&#x{byte:X};"))),
     ]

@@ -72,6 +72,11 @@ impl Credential {
         authority.scheme() == Scheme::Https && self.hosts.iter().any(|host| covers(host, authority.host().as_str()))
     }
 
+    /// Whether no part of a reply may reach the agent, because the secret could come back in it.
+    pub fn withholds_parts(&self) -> bool {
+        self.shape.travels() && !self.ranges
+    }
+
     /// The hosts it may go to, as written.
     pub fn hosts(&self) -> &[String] {
         &self.hosts

@@ -65,6 +65,8 @@ pub struct Guard {
     pub needles: Option<Arc<Needles>>,
     /// Headers that pass although they could hand out another credential.
     pub passing: BTreeSet<String>,
+    /// Whether a reply that is only a part is withheld.
+    pub withholds_parts: bool,
     /// The access token that is kept no longer if the upstream does not take it.
     pub token: Option<String>,
     /// The secrets themselves: while they are in use, others that fetch them share what they are found by.
@@ -183,7 +185,8 @@ async fn lent(gate: &Gate, permit: &Permit, name: &str) -> Result<Injected, Refu
         injected.headers.push((header::ACCEPT_ENCODING, HeaderValue::from_static("identity")));
     }
     let passing = credential.reply_headers.clone();
-    injected.guard = Some(Guard { needles, passing, token, secrets: borrower.secrets });
+    let withholds_parts = credential.withholds_parts();
+    injected.guard = Some(Guard { needles, passing, withholds_parts, token, secrets: borrower.secrets });
     injected.origin = origin(permit, version);
     injected.leases = borrower.leases;
     Ok(injected)

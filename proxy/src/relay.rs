@@ -151,13 +151,14 @@ async fn pass_on(
 ) -> Outcome {
     let upstream::Reply { response, leg } = reply;
     let (mut head, body) = response.into_parts();
-    head.headers = relayed_headers(&head.headers, ticket);
+    let came = std::mem::take(&mut head.headers);
+    head.headers = relayed_headers(&came, ticket);
     head.extensions.clear();
     head.version = Version::HTTP_11;
     let status = head.status;
     let mut tally = Tally { agent: ticket.agent(), bytes: 0, digest: Sha256::default(), started: Instant::now() };
     let mut source = Source::new((gate, ticket), body);
-    let watched = source.watch(&mut head, guard).await;
+    let watched = source.watch(&mut head, &came, guard).await;
     source.tell().await;
     let ended = match (watched, sink) {
         (Ok(()), Sink::Live(slot) | Sink::Socket(slot, _)) => {

@@ -17,10 +17,12 @@ use crate::refusal::Refusal;
 /// [`Refusal::RangeRefused`] when it could come back in pieces; [`Refusal::Ambiguous`] for a malformed upload.
 pub(super) fn remove(credential: &Credential, facts: &mut Facts) -> Result<(), Refusal> {
     let shape = &credential.shape;
-    if shape.travels() && !credential.ranges && facts.headers.iter().any(|(name, _)| name == "range") {
+    if credential.withholds_parts() && facts.headers.iter().any(|(name, _)| is_any_of(RANGE_HEADERS, name)) {
         return Err(Refusal::RangeRefused);
     }
-    facts.headers.retain(|(name, _)| !is_any_of(CREDENTIAL_HEADERS, name) && !is_set_by(shape, name));
+    // A reply in another charset could not be looked through.
+    let goes = |name: &str| is_any_of(CREDENTIAL_HEADERS, name) || is_set_by(shape, name) || name == "accept-charset";
+    facts.headers.retain(|(name, _)| !goes(name));
     if let Some(query) = facts.query.take() {
         facts.query = without_credentials(shape, &query);
     }
@@ -110,6 +112,9 @@ const CREDENTIAL_HEADERS: &[&str] = &[
     "x-goog-iam-authorization-token",
     "x-vault-token",
 ];
+
+/// Headers that ask for a part of a reply: the standard one, and those that some servers take for it.
+const RANGE_HEADERS: &[&str] = &["range", "request-range", "x-ms-range"];
 
 /// What an AWS signature sets beside `Authorization`.
 const AWS_HEADERS: &[&str] = &["x-amz-content-sha256", "x-amz-date"];

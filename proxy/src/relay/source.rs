@@ -54,18 +54,30 @@ impl<'a> Source<'a> {
         }
     }
 
-    /// Looks for the credential from now on, in the head at once.
+    /// Looks for the credential from now on, in the head at once. The headers that `came` say how to read the body: in
+    /// those that go on, the upstream may have left some out.
     ///
     /// # Errors
     /// Why the reply cannot be looked through, and has to be withheld.
-    pub(super) async fn watch(&mut self, head: &mut Parts, guard: Option<Guard>) -> Result<(), &'static str> {
-        let Some(Guard { needles, passing, token, secrets: _in_use }) = guard else { return Ok(()) };
+    pub(super) async fn watch(
+        &mut self,
+        head: &mut Parts,
+        came: &HeaderMap,
+        guard: Option<Guard>,
+    ) -> Result<(), &'static str> {
+        let Some(Guard { needles, passing, withholds_parts, token, secrets: _in_use }) = guard else { return Ok(()) };
         if let (Some(token), StatusCode::UNAUTHORIZED) = (token, head.status) {
             self.gate.tokens.expire(&token).await;
         }
         HANDING_OUT.iter().filter(|name| !passing.contains(**name)).for_each(|name| drop(head.headers.remove(*name)));
         let Some(needles) = needles else { return Ok(()) };
-        let codings = codings(&head.headers);
+        if withholds_parts && is_part(head.status, came) {
+            return Err("it is a part of a reply; `ranges: true` on the credential lets parts pass");
+        }
+        if !content_types(came).all(|value| is_readable(&value)) {
+            return Err("its charset is not one that it can be looked through in");
+        }
+        let codings = codings(came);
         if !codings.is_empty() && !self.is_end_stream() {
             self.decode(&codings).await?;
             DESCRIBING.iter().for_each(|name| drop(head.headers.remove(*name)));
@@ -209,12 +221,55 @@ fn codings(headers: &HeaderMap) -> Vec<String> {
     values.filter(|value| !value.eq_ignore_ascii_case("identity")).collect()
 }
 
+/// Whether it is not all of what was asked for (RFC 9110 section 14).
+fn is_part(status: StatusCode, came: &HeaderMap) -> bool {
+    status == StatusCode::PARTIAL_CONTENT
+        || came.contains_key(header::CONTENT_RANGE)
+        || content_types(came).any(|value| value.trim_start().starts_with("multipart/byteranges"))
+}
+
+/// In lower case; there should be one.
+fn content_types(came: &HeaderMap) -> impl Iterator<Item = String> {
+    let values = came.get_all(header::CONTENT_TYPE).iter();
+    values.map(|value| String::from_utf8_lossy(value.as_bytes()).to_ascii_lowercase())
+}
+
+/// Whether ASCII stands for itself in whatever charset a content type names.
+fn is_readable(content_type: &str) -> bool {
+    let mut parameters = content_type.split([';', ',']).filter_map(|each| each.split_once('='));
+    parameters.all(|(name, charset)| {
+        let charset = charset.trim().trim_matches(['"', '\'']);
+        !name.contains("charset")
+            || READABLE.contains(&charset)
+            || READABLE_FAMILIES.iter().any(|family| charset.starts_with(family))
+    })
+}
+
 fn joined(one: Bytes, two: Bytes) -> Bytes {
     if two.is_empty() { one } else { [one, two].concat().into() }
 }
 
 /// A silence after which a stream that holds little goes on.
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Charsets in which ASCII stands for itself, and families of them.
+const READABLE: &[&str] = &[
+    "",
+    "ascii",
+    "big5",
+    "euc-jp",
+    "euc-kr",
+    "gb18030",
+    "gb2312",
+    "gbk",
+    "koi8-r",
+    "koi8-u",
+    "shift_jis",
+    "us-ascii",
+    "utf-8",
+    "utf8",
+];
+const READABLE_FAMILIES: &[&str] = &["iso-8859-", "windows-125"];
 
 /// Headers that describe the encoded reply and not the decoded one.
 const DESCRIBING: &[&str] =

@@ -190,6 +190,9 @@ const SPELLINGS: &[Spelling] = &[
         keeps: |byte| !b"\"\\<>&'".contains(&byte),
         writes: |byte, out| if b"\"\\".contains(&byte) { backslash(byte, out) } else { unicode(byte, out) },
     },
+    // UTF-16 in both orders, which a reply need not announce.
+    Spelling { keeps: |_| false, writes: |byte, out| out.extend([byte, 0]) },
+    Spelling { keeps: |_| false, writes: |byte, out| out.extend([0, byte]) },
     // HTML in full, decimal and hexadecimal, and where needed.
     Spelling { keeps: |_| false, writes: decimal_entity },
     Spelling { keeps: |_| false, writes: hex_entity },
