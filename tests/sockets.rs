@@ -4,11 +4,11 @@
 use crate::harness::agent::{Connection, Response};
 use crate::harness::gate::{Gate, Plan};
 use crate::harness::origin::{Origin, Reply};
-use crate::harness::world::{API, DESTINATIONS};
+use crate::harness::world::{API, DESTINATIONS, SECRET};
 
 #[test]
 fn an_agreed_connection_is_handed_over_frame_by_frame() {
-    let (_origin, gate) = socket(&format!("{AGREED}\r\n\u{1}\u{5}hello"), "credential: api\n    upgrade: websocket");
+    let (_origin, gate) = socket(&format!("{AGREED}\r\n\u{81}\u{5}hello"), "credential: api\n    upgrade: websocket");
     let mut tunnel = gate.agent().tunnel(API);
     tunnel.send(handshake("").as_bytes());
     let head = String::from_utf8(tunnel.through(b"\r\n\r\n").unwrap()).unwrap().to_ascii_lowercase();
@@ -17,7 +17,7 @@ fn an_agreed_connection_is_handed_over_frame_by_frame() {
         assert!(head.lines().any(|each| each == line), "{line}: {head}");
     }
     let correlation = head.lines().find_map(|line| line.strip_prefix("writ-correlation-id: ")).unwrap();
-    assert_eq!(tunnel.through(b"hello").unwrap(), b"\x01\x05hello");
+    assert_eq!(tunnel.through(b"hello").unwrap(), b"\x81\x05hello");
     let outcome = gate.event("action.executed", correlation);
     assert_eq!(
         (&outcome["data"]["status"], &outcome["data"]["websocket"]["received"]["bytes"]),
@@ -38,6 +38,40 @@ fn a_message_over_the_limit_is_not_passed() {
     assert_eq!(tunnel.rest().unwrap(), [0x88, 2, 0x03, 0xf1]);
     let outcome = gate.wait_for("action.executed", |event| event["data"]["status"] == 101);
     assert_eq!(outcome["data"]["ended"], "message_too_large");
+}
+
+#[test]
+fn a_credential_that_comes_back_in_several_frames_is_not_passed() {
+    let (one, rest) = SECRET.split_at(5);
+    let (two, three) = rest.split_at(5);
+    let last = format!("\u{80}\u{4}{three}");
+    for (sent, passed) in [
+        (format!("\u{81}\u{e}{SECRET}"), &b"\x88\x02\x03\xf0"[..]),
+        (format!("\u{1}\u{5}{one}\u{0}\u{5}{two}{last}"), b""),
+        (format!("\u{1}\u{5}{one}\u{89}\u{1}x\u{0}\u{0}\u{0}\u{5}{two}{last}"), b""),
+        (format!("\u{81}\u{2}ok\u{89}\u{e}{SECRET}"), b""),
+    ] {
+        let (_origin, gate) = socket(&format!("{AGREED}\r\n{sent}"), "credential: api\n    upgrade: websocket");
+        let seen = carried(&gate);
+        assert!(!seen.windows(3).any(|some| SECRET.as_bytes().windows(3).any(|part| part == some)), "{seen:?}");
+        assert!(seen.ends_with(passed), "{seen:?}");
+        let outcome = gate.wait_for("action.executed", |event| event["data"]["status"] == 101);
+        assert_eq!(outcome["data"]["ended"], "credential_echoed", "{sent:?}");
+        assert_eq!(gate.events_called("violation")[0]["data"]["kind"], "secret_echoed");
+    }
+}
+
+#[test]
+fn what_only_begins_like_the_credential_waits_and_then_passes_unmodified() {
+    let (begins, _) = SECRET.split_at(5);
+    for sent in [
+        format!("\u{1}\u{5}{begins}\u{89}\u{1}x\u{0}\u{0}\u{80}\u{4}ned!\u{81}\u{5}{begins}"),
+        format!("\u{81}\u{5}{begins}\u{89}\u{5}{begins}\u{82}\u{0}"),
+    ] {
+        let (_origin, gate) = socket(&format!("{AGREED}\r\n{sent}"), "credential: api\n    upgrade: websocket");
+        let expected: Vec<u8> = sent.chars().map(|each| u8::try_from(u32::from(each)).unwrap()).collect();
+        assert_eq!(carried(&gate), expected);
+    }
 }
 
 #[test]
@@ -77,6 +111,14 @@ fn f06_what_is_no_whole_handshake_or_not_opened_never_leaves() {
     let (origin, gate) = socket(&format!("{AGREED}\r\n"), "credential: api");
     assert_eq!(ask(&gate, &handshake("")).code(), "upgrade_refused");
     assert_eq!(origin.connections(), 0);
+}
+
+/// What an agent gets over the connection until it ends.
+fn carried(gate: &Gate) -> Vec<u8> {
+    let mut tunnel = gate.agent().tunnel(API);
+    tunnel.send(handshake("").as_bytes());
+    tunnel.through(b"\r\n\r\n").unwrap();
+    tunnel.rest().unwrap()
 }
 
 /// A gate in front of an API that answers every request with these bytes, and closes.

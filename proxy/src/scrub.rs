@@ -63,6 +63,11 @@ impl Scrubber {
         data
     }
 
+    /// How many of the bytes that came last are held.
+    pub fn holds(&self) -> usize {
+        self.held.shown.len()
+    }
+
     /// Whether so little is held that it gives nothing away.
     pub fn holds_little(&self) -> bool {
         !self.held.shown.is_empty() && self.held.came.len() <= LITTLE

@@ -1,14 +1,16 @@
 //! WebSockets (RFC 6455): what a request for one has to say, what an upstream's agreement has to say, and the two ways of
 //! the connection that then stands.
 //!
-//! The request is decided and recorded like any other; the messages are not looked into. Their frames are: what breaks
-//! the protocol or a limit ends the connection, and so does an operator who stops the agent. What passes, passes unmodified.
+//! The request is decided and recorded like any other; the messages are not looked into, but for a credential that comes
+//! back. Their frames are: what breaks the protocol or a limit ends the connection, and so does an operator who stops the
+//! agent. What passes, passes unmodified.
 
+use std::borrow::Cow;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use data_encoding::BASE64;
 use http::{HeaderMap, Method, Version, header};
 use hyper::upgrade::{OnUpgrade, Upgraded};
@@ -24,11 +26,13 @@ use crate::limits::Limits;
 use crate::record::Ticket;
 use crate::refusal::Refusal;
 use crate::relay;
-use crate::scrub::Scrubber;
+use crate::scrub::Needles;
 
 mod frames;
+mod sieve;
 
 use frames::{Frames, Side, TOO_LARGE};
+use sieve::{Sieve, UNCLEAR};
 
 /// A connection on which both sides have agreed.
 #[derive(Debug)]
@@ -49,8 +53,10 @@ pub struct Passed {
 /// One direction under way.
 struct Way<'a> {
     frames: &'a mut Frames,
+    /// The same for what was passed on.
+    passed: &'a mut Frames,
     /// Looks for the credential in what comes back.
-    scrubber: Option<Scrubber>,
+    sieve: Option<Sieve>,
     from: &'a mut ReadHalf<TokioIo<Upgraded>>,
     to: &'a mut WriteHalf<TokioIo<Upgraded>>,
 }
@@ -150,19 +156,32 @@ impl Socket {
     }
 
     /// Carries frames both ways until a side ends, or something ends both.
-    pub async fn carry(self, gate: &Gate, ticket: &Ticket, scrubber: Option<Scrubber>) -> Passed {
+    pub async fn carry(self, gate: &Gate, ticket: &Ticket, needles: Option<&Arc<Needles>>) -> Passed {
         let most = gate.limits.websocket_message_bytes;
-        let (mut sent, mut received) = (Frames::new(Side::Client, most), Frames::new(Side::Server, most));
+        let way = |side| (Frames::new(side, most), Frames::new(side, most));
+        let ((mut sent, mut to_upstream), (mut received, mut to_agent)) = (way(Side::Client), way(Side::Server));
         let (mut agent_in, mut agent_out) = split(self.agent);
         let (mut upstream_in, mut upstream_out) = split(self.upstream);
         let moves = AtomicU64::new(0);
-        let out = Way { frames: &mut sent, scrubber: None, from: &mut agent_in, to: &mut upstream_out };
-        let back = Way { frames: &mut received, scrubber, from: &mut upstream_in, to: &mut agent_out };
+        let out = Way {
+            frames: &mut sent,
+            passed: &mut to_upstream,
+            sieve: None,
+            from: &mut agent_in,
+            to: &mut upstream_out,
+        };
+        let back = Way {
+            frames: &mut received,
+            passed: &mut to_agent,
+            sieve: needles.map(Sieve::new),
+            from: &mut upstream_in,
+            to: &mut agent_out,
+        };
         let why = both(gate, out, back, &moves, watch(gate, ticket, &moves)).await.err();
         if let Some(why) = why {
             let code = code(why);
-            farewell(&received, &mut agent_out, &close_frame(code, false)).await;
-            farewell(&sent, &mut upstream_out, &close_frame(code, true)).await;
+            farewell(&to_agent, &mut agent_out, &close_frame(code, false)).await;
+            farewell(&to_upstream, &mut upstream_out, &close_frame(code, true)).await;
         }
         // What can still be written is on its way; who is gone does not mind.
         drop(agent_out.shutdown().await);
@@ -215,33 +234,30 @@ impl Way<'_> {
             // A side that breaks off has ended.
             let Ok(read @ 1..) = self.from.read(&mut buffer).await else { return Ok(()) };
             let piece = buffer.get(..read).unwrap_or_default();
-            self.look(piece, gate.limits.reply_bytes)?;
+            let clear = self.look(piece, gate.limits.reply_bytes)?;
             moves.fetch_add(1, Ordering::Relaxed);
             let write = async {
-                self.to.write_all(piece).await?;
+                self.to.write_all(&clear).await?;
                 self.to.flush().await
             };
             match tokio::time::timeout(unread, write).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) => drop(self.passed.look(&clear)?),
                 Ok(Err(_)) => return Ok(()),
                 Err(_) => return Err("stalled"),
             }
         }
     }
 
-    fn look(&mut self, piece: &[u8], most: u64) -> Result<(), &'static str> {
-        self.frames.look(piece)?;
+    /// What of a piece, and of what waited, may be passed on now.
+    fn look<'p>(&mut self, piece: &'p [u8], most: u64) -> Result<Cow<'p, [u8]>, &'static str> {
+        let carried = self.frames.look(piece)?;
         if self.frames.bytes > most {
             return Err("too_many_bytes");
         }
-        if let Some(scrubber) = &mut self.scrubber {
-            // Nothing can be masked in a frame without changing it.
-            drop(scrubber.push(Bytes::copy_from_slice(piece)));
-            if scrubber.masked() > 0 {
-                return Err(ECHOED);
-            }
+        match &mut self.sieve {
+            Some(sieve) => sieve.pass(piece, &carried).map(Cow::Owned),
+            None => Ok(Cow::Borrowed(piece)),
         }
-        Ok(())
     }
 }
 
@@ -277,7 +293,7 @@ fn code(why: &str) -> u16 {
     match why {
         TOO_LARGE => 1009,
         ENDING => 1001,
-        "idle" | "stalled" | "stopped" | "too_long" | "too_many_bytes" | ECHOED => 1008,
+        "idle" | "stalled" | "stopped" | "too_long" | "too_many_bytes" | ECHOED | UNCLEAR => 1008,
         _ => 1002,
     }
 }

@@ -1,5 +1,6 @@
 //! A reply that hands the connection over to a WebSocket: told to the agent, then carried to its end.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Response, Version};
@@ -29,12 +30,12 @@ pub(super) async fn hand_over(
     *told.version_mut() = Version::HTTP_11;
     *told.headers_mut() = relayed_headers(response.headers(), ticket);
     websocket::confirm(told.headers_mut());
-    let scrubber = guard.and_then(|guard| {
+    let needles = guard.and_then(|guard| {
         let kept = |name: &&&str| !guard.passing.contains(**name);
         HANDING_OUT.iter().filter(kept).for_each(|name| drop(told.headers_mut().remove(*name)));
-        let mut scrubber = Scrubber::new(guard.needles?);
-        scrubber.scrub_headers(told.headers_mut());
-        Some(scrubber)
+        let needles = guard.needles?;
+        Scrubber::new(Arc::clone(&needles)).scrub_headers(told.headers_mut());
+        Some(needles)
     });
     let data = |ended: Option<&str>, passed: Value| json!({"status": 101, "credential": credential, "websocket": passed, "ended": ended});
     let switched = async {
@@ -50,7 +51,7 @@ pub(super) async fn hand_over(
         Ok(both) => both,
         Err(ended) => return Outcome::Executed(data(Some(ended), Value::Null)),
     };
-    let passed = Socket::between(agent, upstream).carry(gate, ticket, scrubber).await;
+    let passed = Socket::between(agent, upstream).carry(gate, ticket, needles.as_ref()).await;
     drop(leg);
     if passed.why == Some(ECHOED) {
         record::append_or_log(&gate.ledger, ticket.violation("secret_echoed", "CRITICAL")).await;

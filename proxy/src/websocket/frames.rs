@@ -2,6 +2,8 @@
 //!
 //! What breaks the protocol or a limit ends the connection. Nothing here reads what a message says.
 
+use std::ops::Range;
+
 /// Who sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
@@ -43,9 +45,18 @@ struct Payload {
     code: Vec<u8>,
 }
 
+/// Where in the bytes looked at stands what a frame carries, or a part of it.
+#[derive(Debug)]
+pub(crate) struct Stretch {
+    pub(crate) range: Range<usize>,
+    pub(crate) kind: Kind,
+    /// Whether its message or control frame ends with it.
+    pub(crate) is_last: bool,
+}
+
 /// What a frame is (section 11.8).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(crate) enum Kind {
     Close,
     Data,
     Other,
@@ -59,20 +70,26 @@ impl Frames {
         Frames { side, most_message, stage: Stage::Head(Vec::new()), message: None, bytes: 0, messages: 0, close: None }
     }
 
-    /// Looks at the next bytes.
+    /// Looks at the next bytes, and says where in them the frames carry something.
     ///
     /// # Errors
     /// What is wrong with them; they must not be passed on.
-    pub(crate) fn look(&mut self, mut bytes: &[u8]) -> Result<(), &'static str> {
+    pub(crate) fn look(&mut self, bytes: &[u8]) -> Result<Vec<Stretch>, &'static str> {
         self.bytes += bytes.len() as u64;
-        while let Some(rest) = self.step(bytes)? {
-            bytes = rest;
+        let (mut left, mut carried) = (bytes, Vec::new());
+        while let Some(rest) = self.step(left, bytes.len() - left.len(), &mut carried)? {
+            left = rest;
         }
-        Ok(())
+        Ok(carried)
     }
 
     /// Takes one step, and returns what is left behind it; nothing when it takes more bytes.
-    fn step<'b>(&mut self, bytes: &'b [u8]) -> Result<Option<&'b [u8]>, &'static str> {
+    fn step<'b>(
+        &mut self,
+        bytes: &'b [u8],
+        at: usize,
+        carried: &mut Vec<Stretch>,
+    ) -> Result<Option<&'b [u8]>, &'static str> {
         match &mut self.stage {
             Stage::Head(head) => {
                 let Some((first, rest)) = bytes.split_first() else { return Ok(None) };
@@ -85,6 +102,8 @@ impl Frames {
                 let take = bytes.len().min(usize::try_from(payload.left).unwrap_or(usize::MAX));
                 let (now, later) = bytes.split_at_checked(take).unwrap_or((bytes, &[]));
                 payload.take(now);
+                let is_last = payload.fin && payload.left == 0;
+                carried.push(Stretch { range: at..at + take, kind: payload.kind, is_last });
                 if payload.left > 0 {
                     return Ok(None);
                 }
@@ -244,12 +263,13 @@ mod tests {
         .concat();
         for piece in [1, 2, 7, 4096, sent.len()] {
             let mut frames = Frames::new(Side::Client, 100_000);
-            sent.chunks(piece).for_each(|bytes| frames.look(bytes).unwrap());
+            sent.chunks(piece).for_each(|bytes| drop(frames.look(bytes).unwrap()));
             assert_eq!((frames.messages, frames.bytes, frames.close), (2, sent.len() as u64, Some(1000)), "{piece}");
             assert!(frames.is_between());
         }
         let mut server = Frames::new(Side::Server, 10);
-        server.look(&frame(0x88, &[], false)).unwrap();
+        let carried = server.look(&frame(0x88, &[], false)).unwrap();
+        assert!(matches!(carried.as_slice(), [Stretch { range: Range { start: 2, end: 2 }, is_last: true, .. }]));
         assert_eq!(server.close, Some(NO_CODE));
     }
 
