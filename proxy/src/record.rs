@@ -322,7 +322,7 @@ fn described(draft: Draft, facts: &Facts, basis: &Basis) -> Draft {
     draft
 }
 
-/// What a recorded decision rests on: the inverse of [`described`], which leaves out remedies and the finds' weights.
+/// What a recorded decision rests on: the inverse of `described`, which leaves out remedies and the finds' weights.
 ///
 /// None when the event is no decision.
 pub fn basis(event: &Value) -> Option<Basis> {
